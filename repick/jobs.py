@@ -1,0 +1,107 @@
+"""What a job is: its states and their legal moves, its slices, and what a scored pair holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from uuid import UUID
+
+
+class JobKind(StrEnum):
+    """Which queue a job's slices take; batch and nightly work share the bulk queue."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+    NIGHTLY = "nightly"
+
+    @property
+    def bulk(self) -> bool:
+        return self is not JobKind.INTERACTIVE
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"  # committed, nobody has claimed any of it
+    RETRIEVING = "retrieving"  # the coarse stage proposes candidates
+    SCORING = "scoring"  # the fine stage judges pairs
+    RANKING = "ranking"  # every pair is judged; rankings are being written
+    SUCCEEDED = "succeeded"  # every query has its ranking
+    PARTIAL = "partial"  # some queries have theirs, and the job says which have not
+    FAILED = "failed"  # no query has a ranking; `error` says why
+    CANCELLED = "cancelled"  # by the caller; nothing is written after it
+
+    @property
+    def final(self) -> bool:
+        return not MOVES[self]
+
+
+_LIVE_EXITS = frozenset({JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED})
+MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RETRIEVING}) | _LIVE_EXITS,
+    JobState.RETRIEVING: frozenset({JobState.SCORING, JobState.RANKING}) | _LIVE_EXITS,
+    JobState.SCORING: frozenset({JobState.RANKING}) | _LIVE_EXITS,
+    JobState.RANKING: frozenset({JobState.SUCCEEDED}) | _LIVE_EXITS,
+    JobState.SUCCEEDED: frozenset(),
+    JobState.PARTIAL: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+class Stage(StrEnum):
+    """A job goes through its stages in this order; each is cut into slices."""
+
+    RETRIEVE = "retrieve"
+    SCORE = "score"
+    RANK = "rank"
+
+
+class SliceState(StrEnum):
+    WAITING = "waiting"  # nobody has it
+    CLAIMED = "claimed"  # a worker has it until its lease ends
+    DONE = "done"  # its work is committed
+    FAILED = "failed"  # three claims in a row committed nothing; `error_code` says why
+
+
+MAX_ATTEMPTS = 3
+LEASE = timedelta(seconds=30)
+"""The deadline of a batch (20 s) plus 10 s; each committed batch renews it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A claimed run of one stage's work: queries for retrieve and rank, pairs for score."""
+
+    job_id: UUID
+    tenant_id: int
+    stage: Stage
+    no: int
+    first: int
+    last: int
+    token: UUID
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """What the scorer says of one pair; double precision, from float32 logits.
+
+    `margin` is None only for the `paper` readout. `enhanced_at` and `label_logits` have one entry
+    a forward pass (two for `choice_balanced`); a layer is None where enhancement did not fire.
+    """
+
+    margin: float | None
+    score: float
+    label_mass: float
+    entropy: float
+    enhanced_at: tuple[int | None, ...]
+    label_logits: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PairFailure:
+    """Why a pair has no score; it becomes an item's error and never a made-up score."""
+
+    code: str
+    detail: str
+    retryable: bool = False

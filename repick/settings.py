@@ -1,0 +1,62 @@
+"""One frozen Settings, read from the environment (REPICK_…) at the entry points and passed down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every knob of the service; nothing is read at import."""
+
+    model_config = SettingsConfigDict(env_prefix="REPICK_", frozen=True, extra="ignore")
+
+    database_url: str = ""
+    broker_url: str = ""
+    data_dir: Path = Path(".repick")
+    media_dir: Path | None = None
+    """Folder of original image bytes; `data_dir/media` unless given."""
+    secret: SecretStr = SecretStr("")
+    """Signs list cursors; the same for every API process."""
+
+    api_host: str = "127.0.0.1"
+    api_port: int = 8077
+    flower_port: int = 5577
+    flower_password: SecretStr = SecretStr("")
+
+    encoder: str = ""
+    """Path or pinned hub id (`org/name@revision`) of the coarse model."""
+    encoder_name: str = ""
+    scorer: str = ""
+    """Path or pinned hub id of the fine model."""
+    scorer_name: str = ""
+    readouts: str = "choice,choice_balanced,yes_no,true_false,right_wrong,rating,paper"
+    dtype: str = "auto"
+    device: str = "auto"
+    min_pixels: int = 256 * 28 * 28
+    max_pixels: int = 512 * 28 * 28
+
+    max_body_bytes: int = 64 * 1024 * 1024
+    max_image_bytes: int = 20 * 1024 * 1024
+    max_image_pixels: int = 50_000_000
+    min_image_side: int = 3
+    max_image_aspect: float = 200.0
+    max_text_chars: int = 1_000_000
+    max_query_chars: int = 8_192
+    max_k: int = 1_000
+    max_queries: int = 1_000
+
+    retrieve_slice_queries: int = Field(64, ge=1)
+    slice_pairs: int = Field(64, ge=1)
+    batch_pairs: int = Field(16, ge=1)
+    batch_deadline_s: float = 20.0
+    sweep_interval_s: float = 5.0
+    republish_after_s: float = 10.0
+    exact_search_rows: int = 20_000
+    """Above this many vectors a space is searched through its own HNSW index."""
+
+    @property
+    def media_folder(self) -> Path:
+        return self.media_dir or self.data_dir / "media"
