@@ -1,0 +1,507 @@
+"""The schema as SQLAlchemy metadata.
+
+Every row that belongs to a user carries `tenant_id`, and foreign keys between such rows include it,
+so that row-level security can be turned on without a rewrite. The keys of job tables begin with the
+job's id (a uuid7), so that they can be range-partitioned by time.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    Enum,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from repick.jobs import JobKind, JobState, SliceState, Stage
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+class SpaceState(StrEnum):
+    FILLING = "filling"  # a new encoder's vectors are being made beside the current ones
+    CURRENT = "current"  # searched
+    RETIRED = "retired"  # no longer searched; its partition may be dropped
+
+
+def enumeration(kind: type[StrEnum], name: str) -> Enum:
+    """A Postgres enum with the values of its Python twin, read back as that twin."""
+    return Enum(kind, name=name, values_callable=lambda members: [m.value for m in members])
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=True), nullable=False)
+
+
+def _tenant() -> Column[int]:
+    return Column("tenant_id", BigInteger, nullable=False)
+
+
+def _now(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _time(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True))
+
+
+def _json(name: str, default: str = "{}") -> Column[object]:
+    return Column(name, JSONB, nullable=False, server_default=text(f"'{default}'::jsonb"))
+
+
+# --- who -----------------------------------------------------------------------------------------
+
+tenant = Table(
+    "tenant",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _now("created_at"),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant_id", ForeignKey("tenant.id", ondelete="CASCADE"), nullable=False),
+    Column("prefix", Text, nullable=False, unique=True),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    _now("created_at"),
+    _time("expires_at"),
+    _time("revoked_at"),
+)
+
+# --- what models there are: the operator's, registered by the workers that serve them --------------
+
+
+def _model_columns() -> list[Column[object]]:
+    return [
+        Column("name", Text, nullable=False),
+        Column("fingerprint", Text, nullable=False, unique=True),
+        Column("queue", Text, nullable=False),
+        Column("untrained", Boolean, nullable=False),
+        Column("specification", JSONB, nullable=False),
+        _now("registered_at"),
+        _now("seen_at"),
+    ]
+
+
+encoder = Table(
+    "encoder",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("dimension", Integer, nullable=False),
+    *_model_columns(),
+    Index("ix_encoder_name", "name"),
+)
+
+scorer = Table(
+    "scorer",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("readout", Text, nullable=False),
+    *_model_columns(),
+    Index("ix_scorer_name", "name"),
+)
+
+provenance = Table(
+    "provenance",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("value", JSONB, nullable=False, unique=True),
+)
+
+# --- contents and corpora ------------------------------------------------------------------------
+
+media = Table(
+    "media",
+    metadata,
+    Column("tenant_id", ForeignKey("tenant.id"), nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("byte_length", BigInteger, nullable=False),
+    _now("created_at"),
+    PrimaryKeyConstraint("tenant_id", "sha256"),
+    CheckConstraint("octet_length(sha256) = 32", name="sha256"),
+)
+
+content = Table(
+    "content",
+    metadata,
+    Column("tenant_id", ForeignKey("tenant.id"), nullable=False),
+    _id(),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("text", Text),
+    Column("media_sha256", LargeBinary),
+    Column("instruction", Text),
+    _now("created_at"),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "sha256"),
+    ForeignKeyConstraint(
+        ["tenant_id", "media_sha256"], ["media.tenant_id", "media.sha256"], name="fk_content_media"
+    ),
+    CheckConstraint("text IS NOT NULL OR media_sha256 IS NOT NULL", name="not_empty"),
+    Index("ix_content_media", "tenant_id", "media_sha256"),
+)
+
+corpus = Table(
+    "corpus",
+    metadata,
+    Column("tenant_id", ForeignKey("tenant.id"), nullable=False),
+    _id(),
+    Column("name", Text, nullable=False),
+    _now("created_at"),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "name"),
+)
+
+item = Table(
+    "item",
+    metadata,
+    _tenant(),
+    _id(),
+    Column("corpus_id", BigInteger, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("content_id", BigInteger, nullable=False),
+    _json("metadata"),
+    _now("created_at"),
+    _now("updated_at"),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "corpus_id", "external_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "corpus_id"],
+        ["corpus.tenant_id", "corpus.id"],
+        name="fk_item_corpus",
+        ondelete="CASCADE",
+    ),
+    ForeignKeyConstraint(
+        ["tenant_id", "content_id"], ["content.tenant_id", "content.id"], name="fk_item_content"
+    ),
+    Index("ix_item_content", "tenant_id", "content_id"),
+)
+
+space = Table(
+    "space",
+    metadata,
+    _tenant(),
+    _id(),
+    Column("corpus_id", BigInteger, nullable=False),
+    Column("encoder_id", ForeignKey("encoder.id"), nullable=False),
+    Column("dimension", Integer, nullable=False),
+    Column("state", enumeration(SpaceState, "space_state"), nullable=False),
+    _time("indexed_at"),
+    _now("created_at"),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "corpus_id", "encoder_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "corpus_id"],
+        ["corpus.tenant_id", "corpus.id"],
+        name="fk_space_corpus",
+        ondelete="CASCADE",
+    ),
+    Index(
+        "uq_space_current",
+        "tenant_id",
+        "corpus_id",
+        unique=True,
+        postgresql_where=text("state = 'current'"),
+    ),
+)
+
+embedding = Table(
+    "embedding",
+    metadata,
+    _tenant(),
+    Column("space_id", BigInteger, nullable=False),
+    Column("item_id", BigInteger, nullable=False),
+    Column("content_id", BigInteger, nullable=False),
+    Column("vector", HALFVEC, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "space_id", "item_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "item_id"],
+        ["item.tenant_id", "item.id"],
+        name="fk_embedding_item",
+        ondelete="CASCADE",
+    ),
+    ForeignKeyConstraint(
+        ["tenant_id", "space_id"], ["space.tenant_id", "space.id"], name="fk_embedding_space"
+    ),
+    Index("ix_embedding_item", "tenant_id", "item_id"),
+    postgresql_partition_by="LIST (space_id)",
+)
+
+pending_embedding = Table(
+    "pending_embedding",
+    metadata,
+    _tenant(),
+    Column("space_id", BigInteger, nullable=False),
+    Column("item_id", BigInteger, nullable=False),
+    Column("content_id", BigInteger, nullable=False),
+    Column("token", Uuid),
+    _time("lease_until"),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("error_code", Text),
+    Column("retryable", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("tenant_id", "space_id", "item_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "item_id"],
+        ["item.tenant_id", "item.id"],
+        name="fk_pending_embedding_item",
+        ondelete="CASCADE",
+    ),
+    ForeignKeyConstraint(
+        ["tenant_id", "space_id"],
+        ["space.tenant_id", "space.id"],
+        name="fk_pending_embedding_space",
+        ondelete="CASCADE",
+    ),
+    CheckConstraint("(token IS NULL) = (lease_until IS NULL)", name="lease"),
+    Index("ix_pending_embedding_item", "tenant_id", "item_id"),
+)
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+FINAL_STATES = ", ".join(f"'{state}'" for state in JobState if state.final)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("tenant_id", ForeignKey("tenant.id"), nullable=False),
+    Column("kind", enumeration(JobKind, "job_kind"), nullable=False),
+    Column("state", enumeration(JobState, "job_state"), nullable=False),
+    Column("corpus_id", BigInteger),
+    Column("corpus_name", Text),
+    Column("space_id", BigInteger),
+    Column("encoder_id", ForeignKey("encoder.id")),
+    Column("scorer_id", ForeignKey("scorer.id"), nullable=False),
+    Column("k", Integer, nullable=False),
+    Column("top_n", Integer, nullable=False),
+    Column("query_count", Integer, nullable=False),
+    Column("slices_left", Integer, nullable=False),
+    Column("pairs_total", BigInteger, nullable=False, server_default="0"),
+    Column("pairs_done", BigInteger, nullable=False, server_default="0"),
+    Column("pairs_reused", BigInteger, nullable=False, server_default="0"),
+    Column("pairs_failed", BigInteger, nullable=False, server_default="0"),
+    _json("metadata"),
+    _json("warnings", "[]"),
+    Column("error", JSONB(none_as_null=True)),
+    Column("trace", Text),
+    _now("created_at"),
+    _time("started_at"),
+    _time("finished_at"),
+    PrimaryKeyConstraint("id", "tenant_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "corpus_id"],
+        ["corpus.tenant_id", "corpus.id"],
+        name="fk_job_corpus",
+        ondelete="SET NULL (corpus_id)",
+    ),
+    CheckConstraint(f"(finished_at IS NOT NULL) = (state IN ({FINAL_STATES}))", name="finished"),
+    CheckConstraint("(error IS NOT NULL) = (state = 'failed')", name="failed_says_why"),
+    CheckConstraint("top_n BETWEEN 1 AND k", name="top_n"),
+    CheckConstraint("slices_left >= 0", name="slices_left"),
+    CheckConstraint("pairs_done BETWEEN 0 AND pairs_total", name="pairs_done"),
+    Index("ix_job_tenant", "tenant_id", "id"),
+    Index(
+        "ix_job_live",
+        "state",
+        "id",
+        postgresql_where=text(f"state NOT IN ({FINAL_STATES})"),
+    ),
+    Index("ix_job_corpus", "tenant_id", "corpus_id"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("tenant_id", ForeignKey("tenant.id", ondelete="CASCADE"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("body_sha256", LargeBinary, nullable=False),
+    Column("job_id", Uuid, nullable=False),
+    _now("created_at"),
+    PrimaryKeyConstraint("tenant_id", "key"),
+)
+
+
+def _of_job(name: str) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["job_id", "tenant_id"], ["job.id", "job.tenant_id"], name=name, ondelete="CASCADE"
+    )
+
+
+job_query = Table(
+    "job_query",
+    metadata,
+    Column("job_id", Uuid, nullable=False),
+    Column("query_no", Integer, nullable=False),
+    _tenant(),
+    Column("content_id", BigInteger, nullable=False),
+    Column("error", JSONB(none_as_null=True)),
+    PrimaryKeyConstraint("job_id", "query_no"),
+    _of_job("fk_job_query_job"),
+    ForeignKeyConstraint(
+        ["tenant_id", "content_id"],
+        ["content.tenant_id", "content.id"],
+        name="fk_job_query_content",
+    ),
+    Index("ix_job_query_content", "tenant_id", "content_id"),
+)
+
+candidate = Table(
+    "candidate",
+    metadata,
+    Column("job_id", Uuid, nullable=False),
+    Column("query_no", Integer, nullable=False),
+    Column("coarse_rank", Integer, nullable=False),
+    _tenant(),
+    Column("item_id", BigInteger, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("content_id", BigInteger, nullable=False),
+    Column("coarse_score", Double),
+    Column("pair_no", Integer),
+    Column("error_code", Text),
+    Column("retryable", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("job_id", "query_no", "coarse_rank"),
+    _of_job("fk_candidate_job"),
+    Index("ix_candidate_pair", "job_id", "pair_no"),
+)
+
+slice = Table(
+    "slice",
+    metadata,
+    Column("job_id", Uuid, nullable=False),
+    Column("stage", enumeration(Stage, "stage"), nullable=False),
+    Column("no", Integer, nullable=False),
+    _tenant(),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("state", enumeration(SliceState, "slice_state"), nullable=False),
+    Column("token", Uuid),
+    Column("owner", Text),
+    _time("lease_until"),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("publishes", SmallInteger, nullable=False, server_default="0"),
+    _now("publish_at"),
+    Column("error_code", Text),
+    PrimaryKeyConstraint("job_id", "stage", "no"),
+    _of_job("fk_slice_job"),
+    CheckConstraint("first <= last", name="range"),
+    CheckConstraint("(state = 'claimed') = (token IS NOT NULL)", name="token"),
+    CheckConstraint("(state = 'claimed') = (lease_until IS NOT NULL)", name="lease"),
+    CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="failed_says_why"),
+    Index(
+        "ix_slice_publish",
+        "publish_at",
+        postgresql_where=text("state IN ('waiting', 'claimed')"),
+    ),
+)
+
+# --- the ledger and the rankings -----------------------------------------------------------------
+
+pair_score = Table(
+    "pair_score",
+    metadata,
+    _tenant(),
+    Column("query_id", BigInteger, nullable=False),
+    Column("document_id", BigInteger, nullable=False),
+    Column("scorer_id", ForeignKey("scorer.id"), nullable=False),
+    Column("margin", Double),
+    Column("score", Double, nullable=False),
+    Column("label_mass", Double, nullable=False),
+    Column("entropy", Double, nullable=False),
+    Column("enhanced_at", ARRAY(SmallInteger), nullable=False),
+    Column("label_logits", JSONB, nullable=False),
+    Column("provenance_id", ForeignKey("provenance.id"), nullable=False),
+    _now("created_at"),
+    _now("last_used_at"),
+    PrimaryKeyConstraint("tenant_id", "query_id", "document_id", "scorer_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "query_id"], ["content.tenant_id", "content.id"], name="fk_pair_score_query"
+    ),
+    ForeignKeyConstraint(
+        ["tenant_id", "document_id"],
+        ["content.tenant_id", "content.id"],
+        name="fk_pair_score_document",
+    ),
+    Index("ix_pair_score_document", "tenant_id", "document_id"),
+)
+
+ranking = Table(
+    "ranking",
+    metadata,
+    Column("job_id", Uuid, nullable=False),
+    Column("query_no", Integer, nullable=False),
+    _tenant(),
+    Column("scorer_id", ForeignKey("scorer.id"), nullable=False),
+    Column("encoder_id", ForeignKey("encoder.id")),
+    Column("untrained", Boolean, nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("found", Integer, nullable=False),
+    Column("external_ids", ARRAY(Text), nullable=False),
+    Column("content_ids", ARRAY(BigInteger), nullable=False),
+    Column("scores", ARRAY(Double), nullable=False),
+    Column("margins", ARRAY(Double), nullable=False),
+    Column("label_masses", ARRAY(Double), nullable=False),
+    Column("entropies", ARRAY(Double), nullable=False),
+    Column("enhanced_at", ARRAY(SmallInteger), nullable=False),
+    Column("coarse_ranks", ARRAY(Integer), nullable=False),
+    Column("coarse_scores", ARRAY(Double), nullable=False),
+    _json("errors", "[]"),
+    _now("created_at"),
+    PrimaryKeyConstraint("job_id", "query_no"),
+    _of_job("fk_ranking_job"),
+    CheckConstraint(
+        " AND ".join(
+            f"cardinality({name}) = cardinality(external_ids)"
+            for name in (
+                "content_ids",
+                "scores",
+                "margins",
+                "label_masses",
+                "entropies",
+                "enhanced_at",
+                "coarse_ranks",
+                "coarse_scores",
+            )
+        ),
+        name="one_length",
+    ),
+)
