@@ -105,7 +105,7 @@ api_key = Table(
     _time("revoked_at"),
 )
 
-# --- what models there are: the operator's, registered by the workers that serve them --------------
+# --- models: the operator's, registered by the workers that serve them ----------------------------
 
 
 def _model_columns() -> list[Column[object]]:

@@ -1,0 +1,79 @@
+"""Contents and media rows: insert-only, known by hash within a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from repick.content import Content, Media
+from repick.tables import content, media
+
+
+def put(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> dict[bytes, int]:
+    """Store what is new, in one statement a table; give each content's id by its hash."""
+    by_hash = {one.sha256: one for one in contents}
+    if not by_hash:
+        return {}
+    _put_media(connection, tenant_id, by_hash.values())
+    # Sorted, so that two writers of the same contents cannot wait for each other in a circle.
+    rows = [_row(tenant_id, sha256, by_hash[sha256]) for sha256 in sorted(by_hash)]
+    connection.execute(insert(content).on_conflict_do_nothing(), rows)
+    found = connection.execute(
+        select(content.c.sha256, content.c.id).where(
+            content.c.tenant_id == tenant_id, content.c.sha256.in_(list(by_hash))
+        )
+    )
+    return {bytes(row.sha256): row.id for row in found}
+
+
+def get(connection: Connection, tenant_id: int, ids: Sequence[int]) -> Mapping[int, Content]:
+    """Contents by id; ids that the tenant does not have are left out."""
+    rows = connection.execute(
+        text(
+            "SELECT c.id, c.text, c.instruction, m.sha256, m.media_type, m.width, m.height,"
+            " m.byte_length FROM content c LEFT JOIN media m"
+            " ON m.tenant_id = c.tenant_id AND m.sha256 = c.media_sha256"
+            " WHERE c.tenant_id = :tenant AND c.id = ANY(:ids)"
+        ),
+        {"tenant": tenant_id, "ids": list(ids)},
+    )
+    return {
+        row.id: Content(
+            row.text,
+            Media(bytes(row.sha256), row.media_type, row.width, row.height, row.byte_length)
+            if row.sha256 is not None
+            else None,
+            row.instruction,
+        )
+        for row in rows
+    }
+
+
+def _put_media(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> None:
+    images = {one.media.sha256: one.media for one in contents if one.media}
+    if images:
+        rows = [_media_row(tenant_id, images[sha256]) for sha256 in sorted(images)]
+        connection.execute(insert(media).on_conflict_do_nothing(), rows)
+
+
+def _media_row(tenant_id: int, image: Media) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "sha256": image.sha256,
+        "media_type": image.media_type,
+        "width": image.width,
+        "height": image.height,
+        "byte_length": image.byte_length,
+    }
+
+
+def _row(tenant_id: int, sha256: bytes, one: Content) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "sha256": sha256,
+        "text": one.text,
+        "media_sha256": one.media.sha256 if one.media else None,
+        "instruction": one.instruction,
+    }

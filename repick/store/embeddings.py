@@ -1,0 +1,181 @@
+"""The embedding of items: what waits, who has it, and what came of it.
+
+An item waits in `pending_embedding` until its vector is committed, so that embedding can stop and
+go on anywhere; what failed stays there with its reason until the item changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from pgvector import HalfVector
+from sqlalchemy import Connection, text
+
+from repick.errors import ContentError
+from repick.jobs import MAX_ATTEMPTS
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedBatch:
+    """Items that one worker has claimed, as (item id, content id)."""
+
+    tenant_id: int
+    space_id: int
+    token: UUID
+    items: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSpace:
+    space_id: int
+    queue: str
+    waiting: int
+
+
+def enqueue(connection: Connection, tenant_id: int, space_id: int, item_ids: Sequence[int]) -> int:
+    """Make items wait whose vector in the space is missing or of another content; give how many."""
+    bind = {"tenant": tenant_id, "space": space_id, "items": list(item_ids)}
+    connection.execute(
+        text(
+            "DELETE FROM embedding e USING item i WHERE e.tenant_id = :tenant"
+            " AND e.space_id = :space AND e.item_id = ANY(:items) AND i.tenant_id = e.tenant_id"
+            " AND i.id = e.item_id AND i.content_id <> e.content_id"
+        ),
+        bind,
+    )
+    return connection.execute(
+        text(
+            "INSERT INTO pending_embedding (tenant_id, space_id, item_id, content_id)"
+            " SELECT i.tenant_id, :space, i.id, i.content_id FROM item i"
+            " WHERE i.tenant_id = :tenant AND i.id = ANY(:items) AND NOT EXISTS"
+            " (SELECT FROM embedding e WHERE e.tenant_id = i.tenant_id AND e.space_id = :space"
+            " AND e.item_id = i.id) ORDER BY i.id"
+            " ON CONFLICT (tenant_id, space_id, item_id) DO UPDATE SET content_id ="
+            " excluded.content_id, token = NULL, lease_until = NULL, attempts = 0,"
+            " error_code = NULL WHERE pending_embedding.content_id <> excluded.content_id"
+        ),
+        bind,
+    ).rowcount
+
+
+_CLAIM = text(
+    """
+    UPDATE pending_embedding p
+    SET token = :token, lease_until = now() + :lease, attempts = p.attempts + 1
+    FROM (
+        SELECT tenant_id, space_id, item_id FROM pending_embedding
+        WHERE space_id = :space AND error_code IS NULL AND attempts < :attempts
+          AND (token IS NULL OR lease_until < now())
+        ORDER BY attempts, item_id
+        -- What failed as part of a batch is tried alone, so that one bad item spoils no other.
+        LIMIT CASE WHEN EXISTS (
+            SELECT FROM pending_embedding WHERE space_id = :space AND attempts = 0
+              AND error_code IS NULL AND token IS NULL
+        ) THEN :limit ELSE 1 END
+        FOR UPDATE SKIP LOCKED
+    ) free
+    WHERE (p.tenant_id, p.space_id, p.item_id) = (free.tenant_id, free.space_id, free.item_id)
+    RETURNING p.tenant_id, p.item_id, p.content_id
+    """
+)
+
+
+def claim(connection: Connection, space_id: int, limit: int, lease: timedelta) -> EmbedBatch | None:
+    """Take up to `limit` waiting items of a space; None when nothing waits."""
+    token = uuid4()
+    rows = connection.execute(
+        _CLAIM,
+        {
+            "space": space_id,
+            "limit": limit,
+            "token": token,
+            "lease": lease,
+            "attempts": MAX_ATTEMPTS,
+        },
+    ).all()
+    if not rows:
+        return None
+    items = tuple((row.item_id, row.content_id) for row in rows)
+    return EmbedBatch(rows[0].tenant_id, space_id, token, items)
+
+
+def commit(
+    connection: Connection, batch: EmbedBatch, vectors: Mapping[int, Sequence[float]]
+) -> int:
+    """Store the vectors of items that this token still holds, by item id; give how many."""
+    held = connection.execute(
+        text(
+            "DELETE FROM pending_embedding WHERE space_id = :space AND token = :token"
+            " AND item_id = ANY(:items) RETURNING tenant_id, item_id, content_id"
+        ),
+        {"space": batch.space_id, "token": batch.token, "items": list(vectors)},
+    ).all()
+    if held:
+        connection.execute(
+            text(
+                "INSERT INTO embedding (tenant_id, space_id, item_id, content_id, vector)"
+                " VALUES (:tenant, :space, :item, :content, :vector)"
+                " ON CONFLICT (tenant_id, space_id, item_id) DO UPDATE"
+                " SET content_id = excluded.content_id, vector = excluded.vector"
+            ),
+            [
+                {
+                    "tenant": row.tenant_id,
+                    "space": batch.space_id,
+                    "item": row.item_id,
+                    "content": row.content_id,
+                    "vector": HalfVector(list(vectors[row.item_id])).to_text(),
+                }
+                for row in held
+            ],
+        )
+    return len(held)
+
+
+def fail(connection: Connection, batch: EmbedBatch, failures: Mapping[int, ContentError]) -> None:
+    """Record why items have no vector; a retryable failure waits again until its attempts end."""
+    for item_id, failure in failures.items():
+        connection.execute(
+            text(
+                "UPDATE pending_embedding SET token = NULL, lease_until = NULL,"
+                " retryable = :retryable,"
+                " error_code = CASE WHEN :retryable AND attempts < :attempts THEN NULL"
+                " ELSE :code END"
+                " WHERE space_id = :space AND token = :token AND item_id = :item"
+            ),
+            {
+                "retryable": failure.retryable,
+                "attempts": MAX_ATTEMPTS,
+                "code": failure.code,
+                "space": batch.space_id,
+                "token": batch.token,
+                "item": item_id,
+            },
+        )
+
+
+def end_lost(connection: Connection) -> int:
+    """Fail the items whose workers died three times in a row over them; give how many."""
+    statement = text(
+        "UPDATE pending_embedding SET error_code = 'worker_lost', token = NULL, lease_until = NULL"
+        " WHERE error_code IS NULL AND attempts >= :attempts AND token IS NOT NULL"
+        " AND lease_until < now()"
+    )
+    return connection.execute(statement, {"attempts": MAX_ATTEMPTS}).rowcount
+
+
+def waiting(connection: Connection) -> Iterable[WaitingSpace]:
+    """Spaces with items that nobody has, and the queue that serves each."""
+    rows = connection.execute(
+        text(
+            "SELECT p.space_id, encoder.queue, count(*) AS waiting FROM pending_embedding p"
+            " JOIN space ON space.tenant_id = p.tenant_id AND space.id = p.space_id"
+            " JOIN encoder ON encoder.id = space.encoder_id"
+            " WHERE p.error_code IS NULL AND (p.token IS NULL OR p.lease_until < now())"
+            " GROUP BY p.space_id, encoder.queue"
+        )
+    )
+    return [WaitingSpace(row.space_id, row.queue, row.waiting) for row in rows]

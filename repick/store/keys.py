@@ -1,0 +1,108 @@
+"""Tenants and API keys: the secret is shown once; what is stored is its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from repick.store.database import Database
+from repick.tables import api_key, tenant
+
+SCOPES = ("read", "submit", "ingest", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: a tenant, through one of its keys."""
+
+    tenant_id: int
+    key_id: int
+    scopes: frozenset[str]
+
+
+def ensure_tenant(connection: Connection, name: str) -> int:
+    connection.execute(insert(tenant).values(name=name).on_conflict_do_nothing())
+    return int(connection.execute(select(tenant.c.id).where(tenant.c.name == name)).scalar_one())
+
+
+def create_key(
+    connection: Connection,
+    tenant_id: int,
+    name: str,
+    scopes: Sequence[str] = SCOPES,
+    lifetime: timedelta | None = None,
+) -> str:
+    """Make a key of 256 random bits, `rpk_<prefix>_<secret>`; it cannot be read back later."""
+    prefix, secret = secrets.token_hex(6), secrets.token_hex(32)
+    connection.execute(
+        insert(api_key).values(
+            tenant_id=tenant_id,
+            prefix=prefix,
+            sha256=_digest(secret),
+            name=name,
+            scopes=list(scopes),
+            expires_at=func.now() + lifetime if lifetime else None,
+        )
+    )
+    return f"rpk_{prefix}_{secret}"
+
+
+def revoke_key(connection: Connection, tenant_id: int, prefix: str) -> bool:
+    """Revoke a key from now on; False when the tenant has no such live key."""
+    statement = (
+        update(api_key)
+        .where(api_key.c.tenant_id == tenant_id, api_key.c.prefix == prefix)
+        .where(api_key.c.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def authenticate(connection: Connection, key: str) -> Principal | None:
+    """The principal of a live key; None for anything else, in constant time once found."""
+    parts = key.split("_")
+    if len(parts) != 3 or parts[0] != "rpk":
+        return None
+    row = connection.execute(
+        select(api_key)
+        .where(api_key.c.prefix == parts[1], api_key.c.revoked_at.is_(None))
+        .where(api_key.c.expires_at.is_(None) | (api_key.c.expires_at > func.now()))
+    ).first()
+    if row is None or not hmac.compare_digest(row.sha256, _digest(parts[2])):
+        return None
+    return Principal(row.tenant_id, row.id, frozenset(row.scopes))
+
+
+def ensure_local_key(url: str, file: Path) -> str:
+    """The key of tenant `default` for one machine, kept in `file` (mode 0600)."""
+    database = Database(url)
+    try:
+        with database.begin() as connection:
+            key = file.read_text().strip() if file.exists() else ""
+            if key and authenticate(connection, key):
+                return key
+            key = create_key(connection, ensure_tenant(connection, "default"), "local")
+        _write_private(file, key)
+        return key
+    finally:
+        database.close()
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _write_private(file: Path, text: str) -> None:
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text + "\n")
