@@ -1,0 +1,88 @@
+"""Real servers for every test that needs one: embedded, started once a session.
+
+A test that asks for `database_url` has a migrated database of its own, cloned from a template; one
+that asks for `broker_url` has an empty broker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+from sqlalchemy import make_url
+
+from repick import embedded
+
+TEMPLATE = "repick_template"
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[embedded.Servers]:
+    """Postgres and Valkey of this session, without durability; removed at its end.
+
+    Not in pytest's own temporary folder, which is private: as root, Postgres runs as another user.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="repick-tests-"))
+    folder.chmod(0o711)
+    try:
+        yield embedded.start(folder, fast=True)
+    finally:
+        embedded.remove(folder)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def template_database(servers: embedded.Servers) -> str:
+    """The name of a migrated database that nobody is connected to."""
+    from repick.store.database import migrate
+
+    _administer(servers, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    migrate(_address(servers, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(servers: embedded.Servers, template_database: str) -> Iterator[str]:
+    """A migrated database of this test alone, in SQLAlchemy's form of address."""
+    name = f"test_{uuid.uuid4().hex}"
+    names = {"new": sql.Identifier(name), "template": sql.Identifier(template_database)}
+    _administer(servers, sql.SQL("CREATE DATABASE {new} TEMPLATE {template}").format(**names))
+    yield _address(servers, name)
+    _administer(servers, sql.SQL("DROP DATABASE {new} WITH (FORCE)").format(**names))
+
+
+@pytest.fixture
+def empty_database_url(servers: embedded.Servers) -> Iterator[str]:
+    """A database of this test alone with nothing in it, for tests of the migrations themselves."""
+    name = sql.Identifier(label := f"test_{uuid.uuid4().hex}")
+    _administer(servers, sql.SQL("CREATE DATABASE {}").format(name))
+    yield _address(servers, label)
+    _administer(servers, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture
+def broker_url(servers: embedded.Servers) -> Iterator[str]:
+    """The session's broker, emptied before and after the test."""
+    with contextlib.closing(redis.Redis.from_url(servers.broker_url)) as broker:
+        broker.flushall()
+        yield servers.broker_url
+        broker.flushall()
+
+
+def _address(servers: embedded.Servers, database: str) -> str:
+    url = make_url(servers.database_url).set(database=database)
+    return url.render_as_string(hide_password=False)
+
+
+def _administer(servers: embedded.Servers, statement: sql.Composed) -> None:
+    url = make_url(servers.database_url).set(drivername="postgresql")
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+        connection.execute(statement)
