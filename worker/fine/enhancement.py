@@ -1,0 +1,177 @@
+"""Visual enhancement: where the answer is uncertain, mix the image in again (METHOD §3).
+
+At the last position of each pair, the entropy of the ten likeliest tokens is read after each
+layer of a window; the first layer where it exceeds γ fires, and the next layer's feed-forward
+network is mixed with an attention over the pair's own visual tokens. All of it is masks a sample
+on the device: nothing waits for a value, and no sample sees another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repick.errors import ModelError
+from repick.specs import Enhancement, Positions
+from worker.fine.families.base import Decoder, GatedFFN
+from worker.fine.readout import vocabulary_logits
+
+TOP = 10
+"""Entropy is over so many likeliest tokens, and normalised by its logarithm."""
+NEVER = -1
+
+
+def window(layers: int) -> tuple[int, ...]:
+    """Layers ℓ that may fire: 5/28 < ℓ/L < 16/28 and ℓ+1 < L (METHOD §3)."""
+    return tuple(no for no in range(layers - 1) if 5 * layers < 28 * no < 16 * layers)
+
+
+def top_entropy(logits: Tensor) -> Tensor:
+    """Entropy (B,) of the TOP largest logits of (B, V), normalised to 0..1."""
+    top = logits.topk(min(TOP, logits.shape[-1]), dim=-1).values
+    entropy: Tensor = torch.special.entr(top.softmax(-1)).sum(-1)
+    return entropy / math.log(TOP)
+
+
+def inject(
+    ffn: GatedFFN, gate_mean: Tensor, alpha: float, x: Tensor, out: Tensor, memory: Memory
+) -> Tensor:
+    """(1−α)·FFN(x) + α·A·|FFN(x)|/|A| for x and FFN(x) of (B, T, D), in float32.
+
+    A = φ(x Kᵀ) Z with K = Z·|W_gate|/|Z|; |·| is the mean absolute value, of A and FFN(x) at each
+    position by itself, so that no pair depends on its neighbours.
+    """
+    scale = (gate_mean / memory.mean).reshape(-1, 1, 1)
+    keys = memory.tokens * scale  # (B, N, D)
+    found = ffn.activation(x.float() @ keys.transpose(1, 2)) @ memory.tokens  # (B, T, D)
+    plain = out.float()
+    size = found.abs().mean(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    rescaled = found * (plain.abs().mean(-1, keepdim=True) / size)
+    return ((1 - alpha) * plain + alpha * rescaled).to(out.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The visual tokens Z of each pair of a batch, zero rows after its own.
+
+    `tokens` is (B, N, D) in float32, `mean` (B,) the mean absolute value over a pair's own rows,
+    `present` (B,) whether it has any.
+    """
+
+    tokens: Tensor
+    mean: Tensor
+    present: Tensor
+
+    @classmethod
+    def of(cls, visual: Sequence[Sequence[Tensor]], like: Tensor) -> Memory:
+        """From the visual tokens (n, D) of each pair's images; `like` gives device and D."""
+        counts = [sum(len(part) for part in parts) for parts in visual]
+        tokens = like.new_zeros((len(visual), max(1, *counts), like.shape[-1]), dtype=torch.float32)
+        for row, parts, count in zip(tokens, visual, counts, strict=True):
+            if parts:
+                row[:count] = torch.cat(list(parts))
+        rows = torch.tensor(counts, device=like.device)
+        mean = tokens.abs().sum((1, 2)) / (rows.clamp(min=1) * like.shape[-1])
+        tiny = torch.finfo(torch.float32).tiny
+        return cls(tokens, mean.clamp(min=tiny), rows > 0)
+
+
+@dataclass(slots=True, eq=False)
+class Firing:
+    """One forward pass of a batch: which pairs fire now, and `layer` (B,), NEVER until they do."""
+
+    last: Tensor
+    memory: Memory
+    layer: Tensor
+    now: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.now = torch.zeros_like(self.memory.present)
+
+
+_ACTIVE: ContextVar[Firing | None] = ContextVar("repick_firing", default=None)
+
+
+class Enhancer:
+    """Installs enhancement on a decoder for one forward pass at a time.
+
+    Hooks act only for the pass that installed them: another thread, or a pass within a pass,
+    does not see them.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._window = window(len(decoder.layers))
+        if not self._window:
+            raise ModelError(f"{len(decoder.layers)} layers are too few for visual enhancement")
+        self._gate_means = {
+            no + 1: decoder.ffns[no + 1].gate_weight.detach().abs().mean(dtype=torch.float32)
+            for no in self._window
+        }
+
+    @contextmanager
+    def installed(
+        self, setting: Enhancement, last: Tensor, visual: Sequence[Sequence[Tensor]]
+    ) -> Iterator[Firing]:
+        """Enhance the forward pass made inside; no hook stays behind.
+
+        `last` (B,) is each pair's last position, `visual` the visual tokens of its images. The
+        firing's `layer` is complete when the pass is.
+        """
+        memory = Memory.of(visual, self._decoder.head)
+        firing = Firing(last, memory, torch.full_like(last, NEVER))
+        with ExitStack() as stack:
+            for no in self._window:
+                self._install(stack, setting, firing, no)
+            token = _ACTIVE.set(firing)
+            try:
+                yield firing
+            finally:
+                _ACTIVE.reset(token)
+
+    def _install(self, stack: ExitStack, setting: Enhancement, firing: Firing, layer: int) -> None:
+        def probe(_module: nn.Module, _args: Any, output: Tensor) -> None:
+            if _ACTIVE.get() is firing:
+                self._probe(setting, firing, layer, output)
+
+        def mix(_module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+            if _ACTIVE.get() is not firing:
+                return output
+            return self._mix(setting, firing, layer + 1, args[0], output)
+
+        decoder = self._decoder
+        for handle in (
+            decoder.layers[layer].register_forward_hook(probe),
+            decoder.ffns[layer + 1].module.register_forward_hook(mix),
+        ):
+            stack.callback(handle.remove)
+
+    def _probe(self, setting: Enhancement, firing: Firing, layer: int, hidden: Tensor) -> None:
+        rows = hidden[torch.arange(len(hidden), device=hidden.device), firing.last]  # (B, D)
+        if setting.final_norm:
+            rows = self._decoder.final_norm(rows)
+        entropy = top_entropy(vocabulary_logits(rows, self._decoder.head))
+        fresh = (firing.layer == NEVER) & firing.memory.present
+        firing.now = fresh & (entropy > setting.gamma)
+        firing.layer = torch.where(firing.now, layer, firing.layer)
+
+    def _mix(
+        self, setting: Enhancement, firing: Firing, layer: int, x: Tensor, out: Tensor
+    ) -> Tensor:
+        rows = torch.arange(len(x), device=x.device)
+        answering = setting.positions is Positions.LAST
+        if answering:
+            x, plain = x[rows, firing.last][:, None], out[rows, firing.last][:, None]
+        else:
+            plain = out
+        ffn, gate_mean = self._decoder.ffns[layer], self._gate_means[layer]
+        mixed = inject(ffn, gate_mean, setting.alpha, x, plain, firing.memory)
+        mixed = torch.where(firing.now[:, None, None], mixed, plain)
+        return out.index_put((rows, firing.last), mixed[:, 0]) if answering else mixed

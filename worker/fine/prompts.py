@@ -1,0 +1,228 @@
+"""A pair becomes a prompt: wording and order of METHOD §2, as segments of tokens and images.
+
+Text from outside never becomes a chat or image token: it is tokenised by a tokenizer that does
+not know them. The segments' boundaries depend on the wording alone, and lie where the tokenizer
+would cut anyway (after a newline, before a letter), so that a prompt has the same tokens as when
+it is tokenised in one piece, and its front part can be computed once for many pairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from repick.content import LoadedContent
+from repick.errors import ContentError, ModelError
+from repick.specs import Readout
+
+_CHOICE = "Which is true?\nA. {}\nB. {}\nAnswer A or B."
+_MATCHES = "The candidate fully matches the query."
+_DIFFERS = "The candidate does not match the query, or only in part."
+_TRUE_FALSE = "The candidate matches the query. Answer True or False."
+
+QUESTIONS: Mapping[Readout, tuple[str, ...]] = {
+    Readout.CHOICE: (_CHOICE.format(_MATCHES, _DIFFERS),),
+    Readout.CHOICE_BALANCED: (
+        _CHOICE.format(_MATCHES, _DIFFERS),
+        _CHOICE.format(_DIFFERS, _MATCHES),
+    ),
+    Readout.YES_NO: ("Does the candidate match the query? Answer Yes or No.",),
+    Readout.TRUE_FALSE: (_TRUE_FALSE,),
+    Readout.RIGHT_WRONG: ("The candidate matches the query. Answer Right or Wrong.",),
+    Readout.RATING: (
+        "How well does the candidate match the query, from 0 (not at all) to 4 (fully)? "
+        "Answer with one digit.",
+    ),
+    Readout.PAPER: (_TRUE_FALSE,),
+}
+"""The question of each forward pass of a readout (METHOD §2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextSegment:
+    ids: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSegment:
+    """A reference to an image: `key` identifies its pixels, `grid` counts patches (t, h, w)."""
+
+    key: bytes
+    grid: tuple[int, int, int]
+    length: int
+    """Visual tokens that it takes in the prompt."""
+
+
+Segment = TextSegment | ImageSegment
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One user turn in the parts that pairs can share, front to back.
+
+    `first` is the frame's head, the instruction and the content that stands first; `second` the
+    other content; `question` the question and the frame's tail.
+    """
+
+    first: tuple[Segment, ...]
+    second: tuple[Segment, ...]
+    question: tuple[Segment, ...]
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        return (*self.first, *self.second, *self.question)
+
+    @property
+    def length(self) -> int:
+        return sum(segment.length for segment in self.segments)
+
+    @property
+    def images(self) -> tuple[ImageSegment, ...]:
+        return tuple(part for part in self.segments if isinstance(part, ImageSegment))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A content's words in the turn: `before` its image, then `after`; all of it without one."""
+
+    before: str
+    content: LoadedContent
+    after: str = ""
+
+
+def layout(query: LoadedContent, document: LoadedContent) -> tuple[Block, Block]:
+    """The two blocks in their order: the query first where it has an image (METHOD §2)."""
+    instruction = f"Instruction: {query.instruction}\n" if query.instruction else ""
+    if query.image is not None:
+        return _block(f"{instruction}Query: ", query), _block("Candidate: ", document)
+    return _block(f"{instruction}Candidate: ", document), _block("Query: ", query)
+
+
+def _block(label: str, content: LoadedContent) -> Block:
+    text = f"{content.text or ''}\n"
+    if content.image is None:
+        return Block(label + text, content)
+    return Block(label, content, text)
+
+
+class PlainTokenizer:
+    """Tokenises text in which no special or added token of the model can occur."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        state = json.loads(tokenizer.to_str())
+        self._added = frozenset(token["id"] for token in state["added_tokens"])
+        state |= {"added_tokens": [], "truncation": None, "padding": None}
+        self._tokenizer = Tokenizer.from_str(json.dumps(state))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text`; ContentError where one of them would be an added token."""
+        ids = tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        if not self._added.isdisjoint(ids):
+            raise ContentError("unsupported", "the text cannot be told from a control token")
+        return ids
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a chat template puts around a user's text, as written and as token ids."""
+
+    head: str
+    tail: str
+    head_ids: tuple[int, ...]
+    tail_ids: tuple[int, ...]
+
+
+SENTINEL = "repick-user-turn"
+
+
+def read_frame(tokenizer: Any, folder: Path) -> Frame:
+    """Render the checkpoint's chat template once, ready for an answer, and cut the user's text out.
+
+    Raises ModelError where there is no template or it does not keep the text in one piece.
+    """
+    messages = [{"role": "user", "content": SENTINEL}]
+    rendered = tokenizer.apply_chat_template(
+        messages, _template(tokenizer, folder), tokenize=False, add_generation_prompt=True
+    )
+    parts = rendered.split(SENTINEL)
+    if len(parts) != 2:
+        raise ModelError(f"the chat template of {folder.name} does not keep a user's text as it is")
+    ids = [tuple(tokenizer(part, add_special_tokens=False)["input_ids"]) for part in parts]
+    return Frame(parts[0], parts[1], ids[0], ids[1])
+
+
+def _template(tokenizer: Any, folder: Path) -> str:
+    """The tokenizer's template, or the one that older checkpoints keep for their processor."""
+    template = tokenizer.chat_template
+    legacy = folder / "chat_template.json"
+    if not template and legacy.exists():
+        template = json.loads(legacy.read_text(encoding="utf-8")).get("chat_template")
+    if not isinstance(template, str) or not template:
+        raise ModelError(f"{folder.name} has no chat template: it is not a chat model")
+    return template
+
+
+class PromptWriter:
+    """Writes the prompts of a pair for one tokenizer; pure and thread-safe.
+
+    `brackets` are the token ids around an image's visual tokens.
+    """
+
+    def __init__(
+        self, plain: PlainTokenizer, frame: Frame, brackets: tuple[tuple[int, ...], tuple[int, ...]]
+    ) -> None:
+        self._plain, self._frame, self._brackets = plain, frame, brackets
+        self._questions = {
+            question: (*plain.encode(question), *frame.tail_ids)
+            for questions in QUESTIONS.values()
+            for question in questions
+        }
+
+    def write(
+        self,
+        blocks: Sequence[Block],
+        questions: Sequence[str],
+        images: Mapping[int, ImageSegment],
+    ) -> tuple[Prompt, ...]:
+        """One prompt a question; `images` maps the number of a block to its image's segment.
+
+        A block whose image is not in `images` is written without it, to count its words first.
+        """
+        first, second = (
+            tuple(self._segments(block, images.get(no))) for no, block in enumerate(blocks)
+        )
+        head = TextSegment(self._frame.head_ids)
+        return tuple(
+            Prompt((head, *first), second, (TextSegment(self._questions[question]),))
+            for question in questions
+        )
+
+    def _segments(self, block: Block, image: ImageSegment | None) -> Iterator[Segment]:
+        opening, closing = self._brackets if image else ((), ())
+        yield TextSegment((*self._plain.encode(block.before), *opening))
+        if image:
+            yield image
+        if block.after:
+            yield TextSegment((*closing, *self._plain.encode(block.after)))
+
+    def sha256(self, readout: Readout, labels: Sequence[Sequence[str]]) -> str:
+        """Hash of all wording of a readout: frame, both orders, questions and labels."""
+        words = LoadedContent(0, "{text}", instruction="{instruction}")
+        orders = [[part.before, part.after] for part in layout(words, words)]
+        value = {
+            "frame": [self._frame.head, self._frame.tail],
+            "layout": orders,
+            "questions": QUESTIONS[readout],
+            "labels": labels,
+        }
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
