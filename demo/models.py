@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from transformers import (
@@ -25,12 +26,20 @@ from transformers import (
 
 from demo.tokenizers import clip_tokenizer, qwen_tokenizer
 
+Model = TypeVar("Model", bound=PreTrainedModel)
+
 CLIP = "clip-tiny-untrained"
 QWEN = "qwen2.5-vl-tiny-untrained"
 RECIPE = 1
 """Raised by hand whenever what is written changes, so that older folders are made anew."""
 
 SEED = 20
+SPREAD = 6.0
+"""Times the usual scale of CLIP's first weights: at 1 the cosines of any two images are 0.97."""
+
+SHARPNESS = 3.0
+"""Times the vocabulary head: entropies then lie on both sides of the threshold of METHOD §3."""
+
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 CLIP_IMAGES = {
@@ -100,34 +109,34 @@ def _complete(target: Path) -> bool:
 
 def _write_clip(folder: Path) -> None:
     tokenizer = clip_tokenizer()
-    tower = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    tower = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "projection_dim": 64,
+        "initializer_factor": SPREAD,
+    }
     config = CLIPConfig(
         text_config={
             **tower,
-            "num_hidden_layers": 2,
             "vocab_size": len(tokenizer),
             "max_position_embeddings": 77,
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
-            "projection_dim": 64,
         },
-        vision_config={
-            **tower,
-            "num_hidden_layers": 2,
-            "image_size": 64,
-            "patch_size": 16,
-            "projection_dim": 64,
-        },
+        vision_config={**tower, "image_size": 64, "patch_size": 16},
         projection_dim=64,
+        initializer_factor=SPREAD,
     )
-    _save(folder, CLIPModel, config, CLIP_IMAGES)
+    _save(folder, _seeded(CLIPModel, config), CLIP_IMAGES)
     tokenizer.save_pretrained(folder)
 
 
 def _write_qwen(folder: Path) -> None:
     tokenizer = qwen_tokenizer()
-    token = tokenizer.convert_tokens_to_ids
+    token = tokenizer.get_vocab()
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": -(-len(tokenizer) // 64) * 64,
@@ -144,9 +153,9 @@ def _write_qwen(folder: Path) -> None:
                 "rope_theta": 1e6,
                 "mrope_section": [2, 3, 3],
             },
-            "bos_token_id": token("<|endoftext|>"),
-            "eos_token_id": token("<|im_end|>"),
-            "pad_token_id": token("<|endoftext|>"),
+            "bos_token_id": token["<|endoftext|>"],
+            "eos_token_id": token["<|im_end|>"],
+            "pad_token_id": token["<|endoftext|>"],
         },
         vision_config={
             "depth": 2,
@@ -157,27 +166,31 @@ def _write_qwen(folder: Path) -> None:
             "fullatt_block_indexes": [1],
             "initializer_range": 0.15,
         },
-        image_token_id=token("<|image_pad|>"),
-        video_token_id=token("<|video_pad|>"),
-        vision_start_token_id=token("<|vision_start|>"),
-        vision_end_token_id=token("<|vision_end|>"),
+        image_token_id=token["<|image_pad|>"],
+        video_token_id=token["<|video_pad|>"],
+        vision_start_token_id=token["<|vision_start|>"],
+        vision_end_token_id=token["<|vision_end|>"],
         tie_word_embeddings=False,
     )
-    _save(folder, Qwen2_5_VLForConditionalGeneration, config, QWEN_IMAGES)
+    model = _seeded(Qwen2_5_VLForConditionalGeneration, config)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(SHARPNESS)
+    _save(folder, model, QWEN_IMAGES)
     tokenizer.save_pretrained(folder)
 
 
-def _save(
-    folder: Path,
-    model_class: type[PreTrainedModel],
-    config: CLIPConfig | Qwen2_5_VLConfig,
-    images: dict[str, object],
-) -> None:
+def _seeded(model_class: type[Model], config: CLIPConfig | Qwen2_5_VLConfig) -> Model:
+    """A model with the same random weights every time; the caller's random state is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        model = model_class(config)
+        return model_class(config)
+
+
+def _save(folder: Path, model: PreTrainedModel, images: dict[str, object]) -> None:
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(images, indent=2))
+    for path in folder.iterdir():
+        path.chmod(0o644)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ on a plain light dark background and in front of a cup of coffee on a wooden tab
 with green eyes, an astronaut in an orange suit, a man with a camera, a rocket on its launch pad at
 night, brick wall, grass, gravel, many galaxies in deep space, find the same scene but with
 """
-QWEN_SPECIAL = (
-    "<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|> "
-    "<|box_end|> <|quad_start|> <|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|> "
-    "<|image_pad|> <|video_pad|>"
-).split()
+END_OF_TEXT, END_OF_TURN = "<|endoftext|>", "<|im_end|>"
+QWEN_NAMES = (
+    "endoftext im_start im_end object_ref_start object_ref_end box_start box_end quad_start "
+    "quad_end vision_start vision_end vision_pad image_pad video_pad"
+)
+QWEN_SPECIAL = [f"<|{name}|>" for name in QWEN_NAMES.split()]
 QWEN_ADDED = ["<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
 """Added tokens that the real tokenizer does not call special, yet still finds in any text."""
 
@@ -55,9 +56,13 @@ def clip_tokenizer() -> CLIPTokenizer:
     """As CLIP's: words end in `</w>`, lower case, 77 tokens, the end token has the highest id."""
     merges = _learn_merges(CLIPTokenizer().backend_tokenizer, suffix="</w>", count=300)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    start, end = "<|startoftext|>", "<|endoftext|>"
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), start, end]
-    return CLIPTokenizer(vocab=_numbered(tokens), merges=merges, model_max_length=77)
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
+    tokens = [*words, "<|startoftext|>", END_OF_TEXT]
+    return CLIPTokenizer(
+        vocab=_numbered(tokens),
+        merges=merges,  # type: ignore[arg-type]  # its annotation says list[str]; it takes pairs
+        model_max_length=77,
+    )
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
@@ -66,9 +71,9 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
     tokenizer = Qwen2Tokenizer(
         vocab=_numbered([*tokens, *QWEN_SPECIAL]),
-        merges=merges,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+        merges=merges,  # type: ignore[arg-type]
+        eos_token=END_OF_TURN,
+        pad_token=END_OF_TEXT,
         extra_special_tokens=QWEN_SPECIAL[1:],
         model_max_length=32768,
         chat_template=QWEN_CHAT_TEMPLATE,
