@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,21 +34,20 @@ class ProcessMark:
     def process(self) -> psutil.Process | None:
         """The process, if it is still this one and not a zombie."""
         found = alive(self.pid)
-        if found is None:
+        try:
+            same = found and abs(found.create_time() - self.started) <= _START_TOLERANCE_S
+        except psutil.NoSuchProcess:
             return None
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if abs(found.create_time() - self.started) <= _START_TOLERANCE_S:
-                return found
-        return None
+        return found if same else None
 
 
 def alive(pid: int) -> psutil.Process | None:
     """The process with this pid, unless it is gone or a zombie."""
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process
     except (psutil.NoSuchProcess, ValueError):
         return None
+    return process if runs(process) else None
 
 
 def works_in(process: psutil.Process, folder: Path) -> bool:
@@ -58,17 +58,32 @@ def works_in(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
+def runs(process: psutil.Process) -> bool:
+    """Whether it still runs; a zombie does not (not every init reaps orphans at once)."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def end(processes: Iterable[psutil.Process], grace_s: float) -> None:
     """SIGTERM to all, SIGKILL after `grace_s` seconds to those that remain; returns when gone."""
-    left = list(processes)
+    left = [process for process in processes if runs(process)]
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, left = psutil.wait_procs(left, timeout=grace_s)
-    for process in left:
+    for process in (left := _outlasting(left, grace_s)):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left, timeout=10)
+    _outlasting(left, 10)
+
+
+def _outlasting(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still run after so long; returns as soon as none does."""
+    deadline = time.monotonic() + seconds
+    while (left := [p for p in processes if runs(p)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
 
 
 def free_port(preferred: int = 0) -> int:

@@ -112,7 +112,7 @@ def start(cluster: Cluster, state: State, *, fast: bool) -> int:
         return running[1]
     _clear(cluster)
     if not cluster.data.exists():
-        _initialise(cluster, state.database_password)
+        _initialise(cluster, state.database_password, sync=not fast)
     port = free_port(state.database_port)
     settings = {**_SETTINGS, **(_FAST if fast else {}), "port": str(port)}
     options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
@@ -140,12 +140,11 @@ def _answers(port: int) -> bool:
 def _clear(cluster: Cluster) -> None:
     """End what a killed server left: its children hold the cluster's shared memory, and its pid
     file may name a process that is by now somebody else's."""
-    mine = [p for p in psutil.process_iter() if works_in(p, cluster.data)]
-    end([p for p in mine if alive(p.pid)], grace_s=5)
+    end([p for p in psutil.process_iter() if works_in(p, cluster.data)], grace_s=5)
     (cluster.data / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _initialise(cluster: Cluster, password: str) -> None:
+def _initialise(cluster: Cluster, password: str, *, sync: bool) -> None:
     """A new cluster, complete or not there at all: it is made beside and renamed."""
     draft, secret = cluster.home / "data.new", cluster.home / "password.new"
     if draft.exists():
@@ -156,7 +155,8 @@ def _initialise(cluster: Cluster, password: str) -> None:
     locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     login = ["-U", USER, "--auth=scram-sha-256", f"--pwfile={secret}"]
     try:
-        cluster.run("initdb", "-D", str(draft), "--encoding=UTF8", *locale, *login)
+        extra = [] if sync else ["--no-sync"]
+        cluster.run("initdb", "-D", str(draft), "--encoding=UTF8", *locale, *login, *extra)
     finally:
         secret.unlink()
     draft.rename(cluster.data)

@@ -16,20 +16,40 @@ import psutil
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from repick import embedded
 from repick.embedded import postgres, valkey
 from repick.embedded.state import State
 from repick.errors import Unavailable
 
+NEVER = Retry(NoBackoff(), 0)
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
+
+@contextlib.contextmanager
+def data_folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="repick-embedded-"))
     path.chmod(0o711)
-    yield path
-    embedded.remove(path)
-    shutil.rmtree(path)
+    try:
+        yield path
+    finally:
+        embedded.remove(path)
+        shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """For tests that start what they need and leave the data usable."""
+    with data_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def damaged_folder() -> Iterator[Path]:
+    """For tests that break the data."""
+    with data_folder() as path:
+        yield path
 
 
 def libpq(servers: embedded.Servers) -> str:
@@ -94,7 +114,7 @@ def test_postgres_refuses_a_wrong_password(servers: embedded.Servers) -> None:
 def test_valkey_refuses_commands_without_the_password(servers: embedded.Servers) -> None:
     port = int(servers.broker_url.rsplit(":", 1)[1].split("/")[0])
     with (
-        contextlib.closing(redis.Redis(host="127.0.0.1", port=port)) as client,
+        contextlib.closing(redis.Redis(host="127.0.0.1", port=port, retry=NEVER)) as client,
         pytest.raises(redis.AuthenticationError),
     ):
         client.ping()
@@ -106,6 +126,7 @@ def test_text_is_utf8_and_time_is_utc(servers: embedded.Servers) -> None:
 
 
 def test_data_is_durable_unless_asked_otherwise(folder: Path) -> None:
+    embedded.stop(folder)
     servers = embedded.start(folder)
     assert query(servers, "SHOW fsync") == "on"
     assert query(servers, "SHOW full_page_writes") == "on"
@@ -145,14 +166,15 @@ def test_data_survives_a_stop_and_the_servers_do_not(folder: Path) -> None:
 
 
 def test_killed_servers_are_replaced_and_committed_data_is_there(folder: Path) -> None:
+    embedded.stop(folder)
     servers = embedded.start(folder)
     with psycopg.connect(libpq(servers)) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 42 AS number")
+        connection.execute("CREATE TABLE survivor AS SELECT 42 AS number")
     before = pids(folder)
     for pid in before:
         psutil.Process(pid).kill()
     servers = embedded.start(folder)
-    assert query(servers, "SELECT number FROM kept") == 42
+    assert query(servers, "SELECT number FROM survivor") == 42
     with broker(servers) as client:
         assert client.ping()
     assert not set(pids(folder)) & set(before)
@@ -185,13 +207,13 @@ def test_a_stale_pid_file_that_names_a_strangers_process_harms_nobody(folder: Pa
         stranger.wait()
 
 
-def test_an_initialisation_that_was_cut_off_is_done_again(folder: Path) -> None:
-    embedded.start(folder, fast=True)
-    embedded.stop(folder)
-    home = cluster(folder).home
+def test_an_initialisation_that_was_cut_off_is_done_again(damaged_folder: Path) -> None:
+    embedded.start(damaged_folder, fast=True)
+    embedded.stop(damaged_folder)
+    home = cluster(damaged_folder).home
     shutil.rmtree(home / "data" / "base")
     (home / "data").rename(home / "data.new")
-    assert query(embedded.start(folder, fast=True), "SELECT 1") == 1
+    assert query(embedded.start(damaged_folder, fast=True), "SELECT 1") == 1
 
 
 def test_a_taken_port_is_left_to_its_user(folder: Path) -> None:
@@ -205,13 +227,13 @@ def test_a_taken_port_is_left_to_its_user(folder: Path) -> None:
         assert query(second, "SELECT 1") == 1
 
 
-def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
-    embedded.start(folder, fast=True)
-    embedded.stop(folder)
-    (cluster(folder).data / "PG_VERSION").write_text("9\n")
+def test_a_server_that_cannot_start_says_why(damaged_folder: Path) -> None:
+    embedded.start(damaged_folder, fast=True)
+    embedded.stop(damaged_folder)
+    (cluster(damaged_folder).data / "PG_VERSION").write_text("9\n")
     with pytest.raises(Unavailable, match="incompatible with server"):
-        embedded.start(folder, fast=True)
-    embedded.remove(folder)
+        embedded.start(damaged_folder, fast=True)
+    embedded.remove(damaged_folder)
 
 
 def test_passwords_are_kept_for_their_owner_only_and_in_no_argument(folder: Path) -> None:
