@@ -1,4 +1,4 @@
-"""Content: bytes and text from outside become content here and nowhere else."""
+"""What the rest of the system holds of a content: its parts, its identity, its loaded form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Content:
 
     @property
     def sha256(self) -> bytes:
-        """Identity within a tenant: each part with its length, so that parts cannot run together."""
+        """Identity in a tenant: each part with its length, so that parts cannot run together."""
         digest = hashlib.sha256(b"repick-content-1")
         media = self.media.sha256 if self.media else None
         for part in (_utf8(self.text), media, _utf8(self.instruction)):

@@ -1,0 +1,31 @@
+"""Content: bytes and text from outside become content here and nowhere else.
+
+values.py     Media, Content, LoadedContent: what the rest of the system holds
+text.py       a text is checked, never changed
+source.py     base64 and data URLs of a JSON body become bytes
+header.py     what an image says of itself, read without a decoder
+image.py      bytes become pixels, under the operator's limits
+process.py    the decoder's own process, as its parent sees it
+child.py      the decoder's own process, as it sees itself
+inspector.py  images are verified in such processes, many at a time
+"""
+
+from repick.content.image import ImagePolicy, decode_image, image_error, inspect_image
+from repick.content.inspector import ImageInspector
+from repick.content.source import ImageSource, read_image_source
+from repick.content.text import clean_text
+from repick.content.values import Content, LoadedContent, Media
+
+__all__ = [
+    "Content",
+    "ImageInspector",
+    "ImagePolicy",
+    "ImageSource",
+    "LoadedContent",
+    "Media",
+    "clean_text",
+    "decode_image",
+    "image_error",
+    "inspect_image",
+    "read_image_source",
+]

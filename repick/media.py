@@ -1,0 +1,163 @@
+"""Original image bytes by hash: a folder, or an object store.
+
+A path is `<tenant>/<first two digits>/<sha256>`, in both: nothing is shared across tenants, and a
+prefix is a tenant's whole store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from uuid import uuid4
+
+from repick.errors import ContentError, Unavailable
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+class MediaStore(Protocol):
+    """Insert-only bytes, known by tenant and SHA-256; any thread or process may use it."""
+
+    def put(self, tenant_id: int, sha256: bytes, data: bytes) -> None:
+        """Durable when it returns; repeating it does no harm, and mends a damaged copy.
+
+        Raises ValueError where `sha256` is not that of `data`, Unavailable where the store is.
+        """
+
+    def get(self, tenant_id: int, sha256: bytes) -> bytes:
+        """The bytes, verified.
+
+        Raises ContentError `media_missing` (retryable: another machine's copy may be on its way)
+        or `media_corrupt`, Unavailable where the store does not answer.
+        """
+
+    def exists(self, tenant_id: int, sha256: bytes) -> bool:
+        """Whether there is something under this hash; only `get` verifies it."""
+
+
+class MediaFolder:
+    """A folder on one machine, or a volume that all machines share."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, tenant_id: int, sha256: bytes, data: bytes) -> None:
+        key = _key(tenant_id, sha256)
+        _verify_input(sha256, data)
+        try:
+            if not self._holds(self._root / key, data):
+                self._write(self._root / key, data)
+        except OSError as exc:
+            raise Unavailable("the media folder cannot be written", sha256=sha256.hex()) from exc
+
+    def get(self, tenant_id: int, sha256: bytes) -> bytes:
+        path = self._root / _key(tenant_id, sha256)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as exc:
+            raise _missing(sha256) from exc
+        except OSError as exc:
+            raise Unavailable("the media folder cannot be read", sha256=sha256.hex()) from exc
+        return _verified(sha256, data)
+
+    def exists(self, tenant_id: int, sha256: bytes) -> bool:
+        return (self._root / _key(tenant_id, sha256)).is_file()
+
+    @staticmethod
+    def _holds(path: Path, data: bytes) -> bool:
+        try:
+            return path.stat().st_size == len(data) and path.read_bytes() == data
+        except FileNotFoundError:
+            return False
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Write beside and rename, so that a reader sees all of it or nothing."""
+        incoming = self._root / ".incoming"
+        incoming.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = incoming / uuid4().hex
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        for folder in (path.parent, path.parent.parent, self._root):
+            _sync_folder(folder)
+
+
+class MediaObjects:
+    """An object store through `obstore` (the extra `objectstore`): S3, GCS, Azure, memory."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def put(self, tenant_id: int, sha256: bytes, data: bytes) -> None:
+        from obstore.exceptions import BaseError
+
+        key = _key(tenant_id, sha256)
+        _verify_input(sha256, data)
+        try:
+            self._store.put(key, data)
+        except (BaseError, OSError) as exc:
+            raise Unavailable("the object store cannot be written", sha256=sha256.hex()) from exc
+
+    def get(self, tenant_id: int, sha256: bytes) -> bytes:
+        from obstore.exceptions import BaseError
+
+        try:
+            data = bytes(self._store.get(_key(tenant_id, sha256)).bytes())
+        except FileNotFoundError as exc:
+            raise _missing(sha256) from exc
+        except (BaseError, OSError) as exc:
+            raise Unavailable("the object store cannot be read", sha256=sha256.hex()) from exc
+        return _verified(sha256, data)
+
+    def exists(self, tenant_id: int, sha256: bytes) -> bool:
+        from obstore.exceptions import BaseError
+
+        try:
+            self._store.head(_key(tenant_id, sha256))
+        except FileNotFoundError:
+            return False
+        except (BaseError, OSError) as exc:
+            raise Unavailable("the object store cannot be read", sha256=sha256.hex()) from exc
+        return True
+
+
+def _key(tenant_id: int, sha256: bytes) -> str:
+    if tenant_id < 0 or len(sha256) != hashlib.sha256().digest_size:
+        raise ValueError("not a tenant's id and a SHA-256")
+    name = sha256.hex()
+    return f"{tenant_id:d}/{name[:2]}/{name}"
+
+
+def _verify_input(sha256: bytes, data: bytes) -> None:
+    if hashlib.sha256(data).digest() != sha256:
+        raise ValueError("the hash is not that of the data")
+
+
+def _verified(sha256: bytes, data: bytes) -> bytes:
+    if hashlib.sha256(data).digest() != sha256:
+        detail = "the stored image is not what was received"
+        raise ContentError("media_corrupt", detail, sha256=sha256.hex())
+    return data
+
+
+def _missing(sha256: bytes) -> ContentError:
+    detail = "the stored image is not there"
+    return ContentError("media_missing", detail, retryable=True, sha256=sha256.hex())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename or a new folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
