@@ -417,6 +417,7 @@ slice = Table(
     Column("token", Uuid),
     Column("owner", Text),
     _time("lease_until"),
+    Column("pairs_done", Integer, nullable=False, server_default="0"),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("publishes", SmallInteger, nullable=False, server_default="0"),
     _now("publish_at"),

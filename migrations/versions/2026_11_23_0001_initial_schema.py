@@ -543,6 +543,7 @@ def upgrade() -> None:
         sa.Column("token", sa.Uuid(), nullable=True),
         sa.Column("owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("pairs_done", sa.Integer(), server_default="0", nullable=False),
         sa.Column("attempts", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("publishes", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column(

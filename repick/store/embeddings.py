@@ -63,20 +63,24 @@ def enqueue(connection: Connection, tenant_id: int, space_id: int, item_ids: Seq
 
 _CLAIM = text(
     """
-    UPDATE pending_embedding p
-    SET token = :token, lease_until = now() + :lease, attempts = p.attempts + 1
-    FROM (
+    WITH fresh AS (
+        SELECT EXISTS (
+            SELECT FROM pending_embedding
+            WHERE space_id = :space AND attempts = 0 AND error_code IS NULL
+        ) AS there
+    ), free AS (
         SELECT tenant_id, space_id, item_id FROM pending_embedding
         WHERE space_id = :space AND error_code IS NULL AND attempts < :attempts
           AND (token IS NULL OR lease_until < now())
-        ORDER BY attempts, item_id
+          AND (attempts = 0 OR NOT (SELECT there FROM fresh))
+        ORDER BY item_id
         -- What failed as part of a batch is tried alone, so that one bad item spoils no other.
-        LIMIT CASE WHEN EXISTS (
-            SELECT FROM pending_embedding WHERE space_id = :space AND attempts = 0
-              AND error_code IS NULL AND token IS NULL
-        ) THEN :limit ELSE 1 END
+        LIMIT CASE WHEN (SELECT there FROM fresh) THEN :limit ELSE 1 END
         FOR UPDATE SKIP LOCKED
-    ) free
+    )
+    UPDATE pending_embedding p
+    SET token = :token, lease_until = now() + :lease, attempts = p.attempts + 1
+    FROM free
     WHERE (p.tenant_id, p.space_id, p.item_id) = (free.tenant_id, free.space_id, free.item_id)
     RETURNING p.tenant_id, p.item_id, p.content_id
     """

@@ -1,0 +1,98 @@
+"""The Celery app: queues by kind of work, messages that carry an id and nothing else.
+
+Postgres is the truth. A message only says where to look: it may be lost (the sweep publishes
+again), doubled or late (a claim then finds nothing), and the broker may be wiped at any moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+from celery import Celery
+from kombu.entity import Queue
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from repick.jobs import Stage
+from repick.store.slices import Dispatch
+
+log = structlog.get_logger(__name__)
+
+TASK = {
+    Stage.RETRIEVE: "repick.retrieve",
+    Stage.SCORE: "repick.score",
+    Stage.RANK: "repick.rank",
+}
+EMBED = "repick.embed"
+
+
+def make_app(broker_url: str, queues: Sequence[str] = ()) -> Celery:
+    """The Celery app; `queues` are those that a worker serves, the first first."""
+    app = Celery("repick", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_create_missing_queues=True,
+        task_send_sent_event=True,
+        worker_send_task_events=True,
+        worker_prefetch_multiplier=1,
+        worker_soft_shutdown_timeout=30.0,
+        worker_enable_soft_shutdown_on_idle=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=2.0,
+        broker_pool_limit=8,
+        broker_transport_options={
+            "visibility_timeout": 3600,
+            "queue_order_strategy": "priority",
+            "socket_connect_timeout": 2.0,
+            "socket_timeout": 30.0,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            "retry_on_timeout": True,
+        },
+    )
+    if queues:
+        app.conf.task_queues = [Queue(name) for name in queues]  # type: ignore[no-untyped-call]
+    return app
+
+
+def publish(app: Celery, dispatch: Dispatch) -> bool:
+    """Publish after the commit. False when the broker did not take it: the sweep will."""
+    return send(app, TASK[dispatch.stage], str(dispatch.job_id), dispatch.queue, dispatch.count)
+
+
+def publish_embedding(app: Celery, space_id: int, queue: str, count: int = 1) -> bool:
+    return send(app, EMBED, space_id, queue, count)
+
+
+def send(app: Celery, task: str, argument: str | int, queue: str, count: int) -> bool:
+    try:
+        with app.pool.acquire(block=True, timeout=5) as connection:
+            for _ in range(count):
+                app.send_task(
+                    task, args=[argument], queue=queue, connection=connection, retry=False
+                )
+    except (OperationalError, RedisError, OSError) as exc:
+        log.warning("not published", task=task, queue=queue, reason=type(exc).__name__)
+        return False
+    return True
+
+
+def job_id(argument: str) -> UUID:
+    """The job's id out of a message. Raises ValueError on anything else."""
+    return UUID(argument)
+
+
+def depth(app: Celery, queue: str) -> int:
+    """Messages that wait in the broker; raises kombu's or redis's error when it is down."""
+    with app.connection_for_read() as connection:
+        return int(connection.default_channel.client.llen(queue))

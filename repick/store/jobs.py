@@ -1,0 +1,180 @@
+"""Jobs: submitted in one commit, read by polling, cancelled by a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, insert, select, text
+
+from repick.jobs import JobKind, JobState, SliceState, Stage
+from repick.store.slices import REPUBLISH_AFTER, Dispatch
+from repick.tables import encoder, job, job_query, scorer
+from repick.tables import slice as slices
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A validated job: what it ranks is resolved to ids, its queries to stored contents."""
+
+    id: UUID
+    tenant_id: int
+    kind: JobKind
+    corpus_id: int
+    corpus_name: str
+    space_id: int
+    encoder_id: int
+    encoder_queue: str
+    scorer_id: int
+    k: int
+    top_n: int
+    query_content_ids: Sequence[int]
+    metadata: Mapping[str, Any]
+    queries_per_slice: int
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as its owner sees it."""
+
+    id: UUID
+    kind: JobKind
+    state: JobState
+    corpus_name: str | None
+    encoder: str | None
+    encoder_fingerprint: str | None
+    scorer: str
+    scorer_fingerprint: str
+    untrained: bool
+    k: int
+    top_n: int
+    query_count: int
+    pairs_total: int
+    pairs_done: int
+    pairs_reused: int
+    pairs_failed: int
+    metadata: Mapping[str, Any]
+    warnings: Sequence[Mapping[str, Any]]
+    error: Mapping[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def submit(connection: Connection, new: NewJob) -> Dispatch:
+    """Insert the job, its queries and its retrieval slices; give what to publish after commit."""
+    ranges = chunks(len(new.query_content_ids), new.queries_per_slice)
+    connection.execute(
+        insert(job).values(
+            id=new.id,
+            tenant_id=new.tenant_id,
+            kind=new.kind,
+            state=JobState.QUEUED,
+            corpus_id=new.corpus_id,
+            corpus_name=new.corpus_name,
+            space_id=new.space_id,
+            encoder_id=new.encoder_id,
+            scorer_id=new.scorer_id,
+            k=new.k,
+            top_n=new.top_n,
+            query_count=len(new.query_content_ids),
+            slices_left=len(ranges),
+            metadata=dict(new.metadata),
+            trace=new.trace,
+        )
+    )
+    connection.execute(
+        insert(job_query),
+        [
+            {"job_id": new.id, "tenant_id": new.tenant_id, "query_no": no, "content_id": content}
+            for no, content in enumerate(new.query_content_ids)
+        ],
+    )
+    insert_slices(connection, new.id, new.tenant_id, Stage.RETRIEVE, new.encoder_queue, ranges)
+    return Dispatch(new.id, Stage.RETRIEVE, new.encoder_queue, len(ranges))
+
+
+def chunks(count: int, size: int) -> list[tuple[int, int]]:
+    """Cut 0..count−1 into runs of at most `size`, as inclusive (first, last)."""
+    return [(first, min(first + size, count) - 1) for first in range(0, count, size)]
+
+
+def insert_slices(
+    connection: Connection,
+    job_id: UUID,
+    tenant_id: int,
+    stage: Stage,
+    queue: str,
+    ranges: Sequence[tuple[int, int]],
+) -> None:
+    rows = [
+        {
+            "job_id": job_id,
+            "tenant_id": tenant_id,
+            "stage": stage,
+            "no": no,
+            "first": first,
+            "last": last,
+            "queue": queue,
+            "state": SliceState.WAITING,
+        }
+        for no, (first, last) in enumerate(ranges)
+    ]
+    connection.execute(
+        insert(slices).values(publish_at=text("now() + :after").bindparams(after=REPUBLISH_AFTER)),
+        rows,
+    )
+
+
+def view(connection: Connection, tenant_id: int, job_id: UUID) -> JobView | None:
+    row = connection.execute(_views(tenant_id).where(job.c.id == job_id)).first()
+    return _view(row) if row else None
+
+
+def listed(
+    connection: Connection,
+    tenant_id: int,
+    before: UUID | None,
+    limit: int,
+    state: JobState | None = None,
+) -> list[JobView]:
+    """Up to `limit` of the tenant's jobs, the newest first, those older than `before`."""
+    statement = _views(tenant_id).order_by(job.c.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(job.c.id < before)
+    if state is not None:
+        statement = statement.where(job.c.state == state)
+    return [_view(row) for row in connection.execute(statement)]
+
+
+def cancel(connection: Connection, tenant_id: int, job_id: UUID) -> bool:
+    """End a live job as cancelled; False where it has ended already (or is not the tenant's)."""
+    statement = text(
+        "UPDATE job SET state = 'cancelled', finished_at = now()"
+        " WHERE id = :id AND tenant_id = :tenant AND finished_at IS NULL"
+    )
+    return connection.execute(statement, {"id": job_id, "tenant": tenant_id}).rowcount == 1
+
+
+def _views(tenant_id: int) -> Any:
+    return (
+        select(
+            job,
+            encoder.c.name.label("encoder"),
+            encoder.c.fingerprint.label("encoder_fingerprint"),
+            scorer.c.name.label("scorer"),
+            scorer.c.fingerprint.label("scorer_fingerprint"),
+            scorer.c.untrained,
+        )
+        .join(scorer, scorer.c.id == job.c.scorer_id)
+        .outerjoin(encoder, encoder.c.id == job.c.encoder_id)
+        .where(job.c.tenant_id == tenant_id)
+    )
+
+
+def _view(row: Row[Any]) -> JobView:
+    return JobView(**{name: getattr(row, name) for name in JobView.__dataclass_fields__})

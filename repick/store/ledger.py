@@ -1,0 +1,158 @@
+"""The ledger of pair scores: the first committed score of a pair wins and is never changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection, text
+
+from repick.jobs import PairFailure, PairScore, Slice
+from repick.store import slices
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPair:
+    """A pair of a slice that the ledger does not have, by content ids."""
+
+    pair_no: int
+    query_id: int
+    document_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a claimed slice still has to score, and under which scorer."""
+
+    scorer_id: int
+    scorer_fingerprint: str
+    bulk: bool
+    pairs: tuple[OpenPair, ...]
+
+
+def work(connection: Connection, held: Slice) -> Work:
+    """The slice's pairs less those that the ledger has and those that have failed already."""
+    head = connection.execute(
+        text(
+            "SELECT scorer.id, scorer.fingerprint, job.kind <> 'interactive' AS bulk FROM job"
+            " JOIN scorer ON scorer.id = job.scorer_id WHERE job.id = :job"
+        ),
+        {"job": held.job_id},
+    ).one()
+    rows = connection.execute(
+        text(
+            "SELECT DISTINCT ON (c.pair_no) c.pair_no, q.content_id AS query_id,"
+            " c.content_id AS document_id FROM candidate c"
+            " JOIN job_query q ON q.job_id = c.job_id AND q.query_no = c.query_no"
+            " WHERE c.job_id = :job AND c.pair_no BETWEEN :first AND :last"
+            " AND c.error_code IS NULL AND NOT EXISTS (SELECT FROM pair_score p"
+            " WHERE p.tenant_id = c.tenant_id AND p.query_id = q.content_id"
+            " AND p.document_id = c.content_id AND p.scorer_id = :scorer)"
+            " ORDER BY c.pair_no"
+        ),
+        {"job": held.job_id, "first": held.first, "last": held.last, "scorer": head.id},
+    )
+    pairs = tuple(OpenPair(row.pair_no, row.query_id, row.document_id) for row in rows)
+    return Work(head.id, head.fingerprint, head.bulk, pairs)
+
+
+def may_go_on(connection: Connection, held: Slice) -> bool:
+    """Whether the slice is still held and its job still runs: asked before each batch."""
+    found = connection.execute(
+        text(
+            "SELECT EXISTS (SELECT FROM slice s JOIN job ON job.id = s.job_id"
+            " WHERE s.job_id = :job AND s.stage = :stage AND s.no = :no AND s.token = :token"
+            " AND job.finished_at IS NULL)"
+        ),
+        {"job": held.job_id, "stage": held.stage, "no": held.no, "token": held.token},
+    )
+    return bool(found.scalar_one())
+
+
+def commit_batch(
+    connection: Connection,
+    held: Slice,
+    work: Work,
+    scores: Mapping[OpenPair, PairScore],
+    failures: Mapping[OpenPair, PairFailure],
+    provenance_id: int,
+    lease: timedelta,
+) -> None:
+    """Commit a batch to the ledger and to the job's progress. Raises LeaseLost under an old token.
+
+    Where another worker committed a pair first, its score stays.
+    """
+    done = len(scores) + len(failures)
+    slices.renew(connection, held, lease, done)
+    if scores:
+        _insert_scores(connection, held.tenant_id, work.scorer_id, scores, provenance_id)
+    if failures:
+        _mark_failures(connection, held, failures)
+    connection.execute(
+        text(
+            "UPDATE job SET pairs_done = pairs_done + :done, pairs_failed = pairs_failed + :failed"
+            " WHERE id = :job AND finished_at IS NULL"
+        ),
+        {"done": done, "failed": len(failures), "job": held.job_id},
+    )
+
+
+def _insert_scores(
+    connection: Connection,
+    tenant_id: int,
+    scorer_id: int,
+    scores: Mapping[OpenPair, PairScore],
+    provenance_id: int,
+) -> None:
+    rows = [
+        {
+            "tenant": tenant_id,
+            "query": pair.query_id,
+            "document": pair.document_id,
+            "scorer": scorer_id,
+            "margin": score.margin,
+            "score": score.score,
+            "label_mass": score.label_mass,
+            "entropy": score.entropy,
+            "enhanced_at": list(score.enhanced_at),
+            "label_logits": json.dumps(score.label_logits),
+            "provenance": provenance_id,
+        }
+        for pair, score in sorted(scores.items(), key=lambda entry: _order(entry[0]))
+    ]
+    connection.execute(
+        text(
+            "INSERT INTO pair_score (tenant_id, query_id, document_id, scorer_id, margin, score,"
+            " label_mass, entropy, enhanced_at, label_logits, provenance_id)"
+            " VALUES (:tenant, :query, :document, :scorer, :margin, :score, :label_mass, :entropy,"
+            " :enhanced_at, CAST(:label_logits AS jsonb), :provenance) ON CONFLICT DO NOTHING"
+        ),
+        rows,
+    )
+
+
+def _order(pair: OpenPair) -> tuple[int, int]:
+    return (pair.query_id, pair.document_id)
+
+
+def _mark_failures(
+    connection: Connection, held: Slice, failures: Mapping[OpenPair, PairFailure]
+) -> None:
+    ordered: Sequence[tuple[OpenPair, PairFailure]] = list(failures.items())
+    connection.execute(
+        text(
+            "UPDATE candidate SET error_code = :code, retryable = :retryable"
+            " WHERE job_id = :job AND pair_no = :pair"
+        ),
+        [
+            {
+                "code": failure.code,
+                "retryable": failure.retryable,
+                "job": held.job_id,
+                "pair": pair.pair_no,
+            }
+            for pair, failure in ordered
+        ],
+    )

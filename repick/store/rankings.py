@@ -1,0 +1,205 @@
+"""Rankings: one insert-only row a query, copied by name from what was ranked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from repick.jobs import Slice
+from repick.ranking import Candidate
+from repick.specs import Readout
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a job's rankings are made of, beside their candidates."""
+
+    k: int
+    top_n: int
+    readout: Readout
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One place of a ranking, from 1; `enhanced_at` is the first layer that fired, or None."""
+
+    rank: int
+    external_id: str
+    content_id: int
+    score: float
+    margin: float | None
+    label_mass: float
+    entropy: float
+    enhanced_at: int | None
+    coarse_rank: int
+    coarse_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    query_no: int
+    asked: int
+    found: int
+    untrained: bool
+    hits: tuple[Hit, ...]
+    errors: Sequence[Mapping[str, Any]]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QueryError:
+    """Why one query of a job has no ranking."""
+
+    query_no: int
+    error: Mapping[str, Any]
+
+
+def ask(connection: Connection, job_id: UUID) -> Ask:
+    row = connection.execute(
+        text(
+            "SELECT k, top_n, scorer.readout FROM job JOIN scorer ON scorer.id = job.scorer_id"
+            " WHERE job.id = :job"
+        ),
+        {"job": job_id},
+    ).one()
+    return Ask(row.k, row.top_n, Readout(row.readout))
+
+
+def unranked(connection: Connection, held: Slice) -> list[int]:
+    """The slice's queries that have neither a ranking nor an error yet."""
+    rows = connection.execute(
+        text(
+            "SELECT q.query_no FROM job_query q WHERE q.job_id = :job"
+            " AND q.query_no BETWEEN :first AND :last AND q.error IS NULL AND NOT EXISTS"
+            " (SELECT FROM ranking r WHERE r.job_id = q.job_id AND r.query_no = q.query_no)"
+            " ORDER BY q.query_no"
+        ),
+        {"job": held.job_id, "first": held.first, "last": held.last},
+    )
+    return [row.query_no for row in rows]
+
+
+def candidates(connection: Connection, job_id: UUID, query_no: int) -> list[Candidate]:
+    """A query's candidates in coarse order, with the ledger's scores or their errors."""
+    rows = connection.execute(
+        text(
+            "SELECT c.item_id, c.external_id, c.content_id, c.coarse_rank, c.coarse_score,"
+            " p.score, p.margin, p.label_mass, p.entropy, p.enhanced_at,"
+            " c.error_code, c.retryable FROM candidate c"
+            " JOIN job ON job.id = c.job_id"
+            " JOIN job_query q ON q.job_id = c.job_id AND q.query_no = c.query_no"
+            " LEFT JOIN pair_score p ON p.tenant_id = c.tenant_id AND p.query_id = q.content_id"
+            " AND p.document_id = c.content_id AND p.scorer_id = job.scorer_id"
+            " WHERE c.job_id = :job AND c.query_no = :query ORDER BY c.coarse_rank"
+        ),
+        {"job": job_id, "query": query_no},
+    )
+    return [Candidate(**{**row._mapping, "enhanced_at": row.enhanced_at or ()}) for row in rows]
+
+
+def write(
+    connection: Connection,
+    held: Slice,
+    query_no: int,
+    ask: Ask,
+    found: Sequence[Candidate],
+    hits: Sequence[Candidate],
+) -> None:
+    """Insert a query's ranking, once, and only while its job runs."""
+    errors = [
+        {"id": one.external_id, "code": one.error_code, "retryable": one.retryable}
+        for one in found
+        if one.error_code
+    ]
+    columns = {
+        "external_ids": [one.external_id for one in hits],
+        "content_ids": [one.content_id for one in hits],
+        "scores": [one.score for one in hits],
+        "margins": [one.margin for one in hits],
+        "label_masses": [one.label_mass for one in hits],
+        "entropies": [one.entropy for one in hits],
+        "enhanced_at": [one.first_enhanced_at for one in hits],
+        "coarse_ranks": [one.coarse_rank for one in hits],
+        "coarse_scores": [one.coarse_score for one in hits],
+    }
+    connection.execute(
+        _WRITE,
+        columns
+        | {
+            "job": held.job_id,
+            "query": query_no,
+            "asked": ask.k,
+            "found": len(found),
+            "errors": json.dumps(errors),
+        },
+    )
+
+
+_WRITE = text(
+    """
+    INSERT INTO ranking (job_id, query_no, tenant_id, scorer_id, encoder_id, untrained, asked,
+        found, external_ids, content_ids, scores, margins, label_masses, entropies, enhanced_at,
+        coarse_ranks, coarse_scores, errors)
+    SELECT job.id, :query, job.tenant_id, job.scorer_id, job.encoder_id,
+        scorer.untrained OR coalesce(encoder.untrained, false), :asked, :found,
+        CAST(:external_ids AS text[]), CAST(:content_ids AS bigint[]),
+        CAST(:scores AS double precision[]), CAST(:margins AS double precision[]),
+        CAST(:label_masses AS double precision[]), CAST(:entropies AS double precision[]),
+        CAST(:enhanced_at AS smallint[]), CAST(:coarse_ranks AS integer[]),
+        CAST(:coarse_scores AS double precision[]), CAST(:errors AS jsonb)
+    FROM job JOIN scorer ON scorer.id = job.scorer_id
+    LEFT JOIN encoder ON encoder.id = job.encoder_id
+    WHERE job.id = :job AND job.finished_at IS NULL FOR SHARE OF job
+    ON CONFLICT (job_id, query_no) DO NOTHING
+    """
+)
+
+
+def read(
+    connection: Connection, tenant_id: int, job_id: UUID, after: int = -1, limit: int = 100
+) -> list[Ranking]:
+    """Rankings of a job by query number, those past `after`."""
+    rows = connection.execute(
+        text(
+            "SELECT * FROM ranking WHERE job_id = :job AND tenant_id = :tenant"
+            " AND query_no > :after ORDER BY query_no LIMIT :limit"
+        ),
+        {"job": job_id, "tenant": tenant_id, "after": after, "limit": limit},
+    )
+    return [_ranking(row) for row in rows]
+
+
+def query_errors(connection: Connection, tenant_id: int, job_id: UUID) -> list[QueryError]:
+    rows = connection.execute(
+        text(
+            "SELECT query_no, error FROM job_query WHERE job_id = :job AND tenant_id = :tenant"
+            " AND error IS NOT NULL ORDER BY query_no"
+        ),
+        {"job": job_id, "tenant": tenant_id},
+    )
+    return [QueryError(row.query_no, row.error) for row in rows]
+
+
+def _ranking(row: Row[Any]) -> Ranking:
+    places = zip(
+        row.external_ids,
+        row.content_ids,
+        row.scores,
+        row.margins,
+        row.label_masses,
+        row.entropies,
+        row.enhanced_at,
+        row.coarse_ranks,
+        row.coarse_scores,
+        strict=True,
+    )
+    hits = tuple(Hit(rank, *place) for rank, place in enumerate(places, start=1))
+    return Ranking(
+        row.query_no, row.asked, row.found, row.untrained, hits, row.errors, row.created_at
+    )

@@ -1,0 +1,254 @@
+"""How a job goes from stage to stage: whoever ends a stage's last slice opens the next one.
+
+Each function runs inside the transaction that ends a slice, under the job's row lock, and gives
+what to publish once that transaction is committed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from repick.jobs import JobState, Slice, Stage
+from repick.store import slices
+from repick.store.jobs import chunks, insert_slices
+from repick.store.slices import Dispatch
+from repick.store.spaces import Neighbour
+
+RANK_QUEUE = "rank"
+RANK_SLICE_QUERIES = 200
+
+_STATE = {
+    Stage.RETRIEVE: JobState.RETRIEVING,
+    Stage.SCORE: JobState.SCORING,
+    Stage.RANK: JobState.RANKING,
+}
+
+
+def close(connection: Connection, held: Slice, slice_pairs: int) -> Dispatch | None:
+    """A held slice's work is committed: end it, count it, and open the next stage at zero."""
+    slices.finish(connection, held)
+    _count_rest(connection, held, "pairs_reused")
+    return _advance(connection, held, slice_pairs)
+
+
+def close_failed(connection: Connection, ended: Slice, slice_pairs: int) -> Dispatch | None:
+    """A slice has failed for good: its queries say so, and the job goes on with the others."""
+    if ended.stage is Stage.RETRIEVE:
+        _fail_queries(connection, ended)
+    _count_rest(connection, ended, "pairs_failed")
+    return _advance(connection, ended, slice_pairs)
+
+
+def propose(connection: Connection, held: Slice, query_no: int, found: Sequence[Neighbour]) -> None:
+    """Store the candidates of one query of a held retrieval slice."""
+    if not found:
+        return
+    connection.execute(
+        text(
+            "INSERT INTO candidate (job_id, query_no, coarse_rank, tenant_id, item_id,"
+            " external_id, content_id, coarse_score) VALUES (:job, :query, :rank, :tenant, :item,"
+            " :external, :content, :score) ON CONFLICT DO NOTHING"
+        ),
+        [
+            {
+                "job": held.job_id,
+                "query": query_no,
+                "rank": rank,
+                "tenant": held.tenant_id,
+                "item": one.item_id,
+                "external": one.external_id,
+                "content": one.content_id,
+                "score": one.cosine,
+            }
+            for rank, one in enumerate(found, start=1)
+        ],
+    )
+
+
+def fail_query(
+    connection: Connection, job_id: UUID, query_no: int, error: Mapping[str, object]
+) -> None:
+    """Record why one query gets no ranking; the first reason stays."""
+    connection.execute(
+        text(
+            "UPDATE job_query SET error = CAST(:error AS jsonb)"
+            " WHERE job_id = :job AND query_no = :query AND error IS NULL"
+        ),
+        {"error": json.dumps(error), "job": job_id, "query": query_no},
+    )
+
+
+def warn(connection: Connection, job_id: UUID, code: str, **facts: object) -> None:
+    """Add a warning to the job, once a code."""
+    warning = {"code": code} | facts
+    connection.execute(
+        text(
+            "UPDATE job SET warnings = warnings || CAST(:warning AS jsonb) WHERE id = :job"
+            " AND finished_at IS NULL AND NOT warnings @> CAST(:same AS jsonb)"
+        ),
+        {
+            "warning": json.dumps([warning]),
+            "same": json.dumps([{"code": code}]),
+            "job": job_id,
+        },
+    )
+
+
+def _advance(connection: Connection, ended: Slice, slice_pairs: int) -> Dispatch | None:
+    left = slices.count_down(connection, ended.job_id, _STATE[ended.stage])
+    if left != 0:
+        return None
+    if ended.stage is Stage.RETRIEVE:
+        return _open_scoring(connection, ended.job_id, ended.tenant_id, slice_pairs)
+    if ended.stage is Stage.SCORE:
+        return _open_ranking(connection, ended.job_id, ended.tenant_id)
+    _end(connection, ended.job_id)
+    return None
+
+
+_PAIRS = """
+    SELECT c.query_no, c.coarse_rank, q.content_id AS query_id, c.content_id AS document_id,
+           content.media_sha256 IS NOT NULL AS image_query,
+           EXISTS (SELECT FROM pair_score p WHERE p.tenant_id = c.tenant_id
+                   AND p.query_id = q.content_id AND p.document_id = c.content_id
+                   AND p.scorer_id = job.scorer_id) AS known
+    FROM job
+    JOIN candidate c ON c.job_id = job.id
+    JOIN job_query q ON q.job_id = c.job_id AND q.query_no = c.query_no
+    JOIN content ON content.tenant_id = q.tenant_id AND content.id = q.content_id
+    WHERE job.id = :job
+"""
+
+# Neighbours share the long front part of their prompt: the query's where it has an image,
+# otherwise the document's.
+_NUMBER = text(
+    f"""
+    WITH pair AS ({_PAIRS}), numbered AS (
+        SELECT query_no, coarse_rank, dense_rank() OVER (
+            ORDER BY image_query, CASE WHEN image_query THEN query_id ELSE document_id END,
+                     query_id, document_id) - 1 AS pair_no
+        FROM pair WHERE NOT known
+    ), set_no AS (
+        UPDATE candidate c SET pair_no = n.pair_no FROM numbered n
+        WHERE c.job_id = :job AND c.query_no = n.query_no AND c.coarse_rank = n.coarse_rank
+        RETURNING c.pair_no
+    )
+    SELECT (SELECT count(*) FROM (SELECT DISTINCT query_id, document_id FROM pair) p) AS total,
+           (SELECT count(DISTINCT pair_no) FROM set_no) AS open
+    """
+)
+
+_TOUCH = text(
+    f"""
+    WITH pair AS ({_PAIRS})
+    UPDATE pair_score p SET last_used_at = now() FROM pair, job
+    WHERE job.id = :job AND pair.known AND p.tenant_id = job.tenant_id
+      AND p.scorer_id = job.scorer_id AND p.query_id = pair.query_id
+      AND p.document_id = pair.document_id AND p.last_used_at < now() - interval '1 hour'
+    """
+)
+
+
+def _open_scoring(
+    connection: Connection, job_id: UUID, tenant_id: int, slice_pairs: int
+) -> Dispatch | None:
+    counts = connection.execute(_NUMBER, {"job": job_id}).one()
+    if counts.open < counts.total:
+        connection.execute(_TOUCH, {"job": job_id})
+    ranges = chunks(counts.open, slice_pairs)
+    queue = connection.execute(
+        text(
+            "UPDATE job SET state = 'scoring', slices_left = :left, pairs_total = :total,"
+            " pairs_reused = :reused, pairs_done = :reused FROM scorer"
+            " WHERE job.id = :job AND scorer.id = job.scorer_id"
+            " RETURNING scorer.queue || CASE WHEN kind = 'interactive' THEN '' ELSE '.bulk' END"
+        ),
+        {
+            "left": len(ranges),
+            "total": counts.total,
+            "reused": counts.total - counts.open,
+            "job": job_id,
+        },
+    ).scalar_one()
+    if not ranges:
+        return _open_ranking(connection, job_id, tenant_id)
+    insert_slices(connection, job_id, tenant_id, Stage.SCORE, queue, ranges)
+    return Dispatch(job_id, Stage.SCORE, queue, len(ranges))
+
+
+def _open_ranking(connection: Connection, job_id: UUID, tenant_id: int) -> Dispatch:
+    count = connection.execute(
+        text("UPDATE job SET state = 'ranking' WHERE id = :job RETURNING query_count"),
+        {"job": job_id},
+    ).scalar_one()
+    ranges = chunks(count, RANK_SLICE_QUERIES)
+    connection.execute(
+        text("UPDATE job SET slices_left = :left WHERE id = :job"),
+        {"left": len(ranges), "job": job_id},
+    )
+    insert_slices(connection, job_id, tenant_id, Stage.RANK, RANK_QUEUE, ranges)
+    return Dispatch(job_id, Stage.RANK, RANK_QUEUE, len(ranges))
+
+
+def _count_rest(connection: Connection, ended: Slice, column: str) -> None:
+    """Pairs of an ended slice that no batch of it counted: reused from another job, or failed."""
+    if ended.stage is not Stage.SCORE:
+        return
+    connection.execute(
+        text(
+            "UPDATE job SET pairs_done = job.pairs_done + rest.n,"
+            f" {column} = job.{column} + rest.n"
+            " FROM (SELECT last - first + 1 - pairs_done AS n FROM slice WHERE job_id = :job"
+            " AND stage = 'score' AND no = :no) rest"
+            " WHERE job.id = :job AND job.finished_at IS NULL"
+        ),
+        {"job": ended.job_id, "no": ended.no},
+    )
+
+
+def _fail_queries(connection: Connection, ended: Slice) -> None:
+    connection.execute(
+        text(
+            "UPDATE job_query SET error = jsonb_build_object('code', 'retrieval_failed', 'detail',"
+            " 'the coarse stage failed three times', 'reason', slice.error_code) FROM slice"
+            " WHERE slice.job_id = :job AND slice.stage = 'retrieve' AND slice.no = :no"
+            " AND job_query.job_id = :job AND query_no BETWEEN slice.first AND slice.last"
+            " AND job_query.error IS NULL"
+        ),
+        {"job": ended.job_id, "no": ended.no},
+    )
+
+
+_END = text(
+    """
+    WITH written AS (
+        SELECT count(*) AS n, count(*) FILTER (WHERE found < asked) AS short,
+               coalesce(sum(jsonb_array_length(errors)), 0) AS item_errors,
+               coalesce(bool_or(untrained), false) AS untrained
+        FROM ranking WHERE job_id = :job
+    ), warned AS (
+        SELECT coalesce(jsonb_agg(w), '[]') AS list FROM written, LATERAL (
+            SELECT jsonb_build_object('code', 'fewer_candidates', 'queries', short) AS w
+                WHERE short > 0
+            UNION ALL SELECT jsonb_build_object('code', 'item_errors', 'items', item_errors)
+                WHERE item_errors > 0
+            UNION ALL SELECT jsonb_build_object('code', 'untrained_model') WHERE untrained
+        ) each
+    )
+    UPDATE job SET finished_at = now(), warnings = warnings || warned.list,
+        state = CAST(CASE WHEN n = query_count THEN 'succeeded' WHEN n > 0 THEN 'partial'
+                     ELSE 'failed' END AS job_state),
+        error = CASE WHEN n = 0 THEN (SELECT error FROM job_query WHERE job_id = :job
+                     AND error IS NOT NULL ORDER BY query_no LIMIT 1) END
+    FROM written, warned WHERE job.id = :job
+    """
+)
+
+
+def _end(connection: Connection, job_id: UUID) -> None:
+    connection.execute(_END, {"job": job_id})
+    connection.execute(text("DELETE FROM candidate WHERE job_id = :job"), {"job": job_id})

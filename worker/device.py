@@ -1,0 +1,94 @@
+"""One thread that runs the model: batches wait in line, interactive before bulk.
+
+Threads that prepare hand their batches in and wait. A batch that passes its deadline ends the
+process, since a thread cannot be stopped; its lease then expires and another worker takes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import PriorityQueue
+from typing import Generic, TypeVar
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+EXIT_DEADLINE = 70
+
+
+def end_process() -> None:
+    os._exit(EXIT_DEADLINE)
+
+
+@dataclass(order=True)
+class _Work(Generic[T]):
+    bulk: bool
+    no: int
+    run: Callable[[], T] = field(compare=False)
+    done: Future[T] = field(compare=False)
+
+
+class Device:
+    """Runs callables one at a time in a thread of its own; a context manager."""
+
+    def __init__(self, deadline_s: float, on_deadline: Callable[[], None] = end_process) -> None:
+        self._deadline_s = deadline_s
+        self._on_deadline = on_deadline
+        self._line: PriorityQueue[_Work[object] | _Stop] = PriorityQueue()
+        self._numbers = itertools.count()
+        self._started: float | None = None
+        self._closing = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._serve, name="device", daemon=True),
+            threading.Thread(target=self._watch, name="watchdog", daemon=True),
+        ]
+
+    def __enter__(self) -> Device:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closing.set()
+        self._line.put(_Stop())
+        for thread in self._threads:
+            thread.join()
+
+    def submit(self, run: Callable[[], T], *, bulk: bool = False) -> Future[T]:
+        """Put a batch in line; the future gives its result or raises what it raised."""
+        done: Future[T] = Future()
+        self._line.put(_Work(bulk, next(self._numbers), run, done))  # type: ignore[arg-type]
+        return done
+
+    def _serve(self) -> None:
+        while isinstance(work := self._line.get(), _Work):
+            self._started = time.monotonic()
+            try:
+                work.done.set_result(work.run())
+            except BaseException as exc:  # noqa: BLE001  (it belongs to whoever waits)
+                work.done.set_exception(exc)
+            self._started = None
+
+    def _watch(self) -> None:
+        while not self._closing.wait(0.2):
+            started = self._started
+            if started is not None and time.monotonic() - started > self._deadline_s:
+                log.critical("a batch passed its deadline", deadline_s=self._deadline_s)
+                self._on_deadline()
+                return
+
+
+@dataclass(order=True)
+class _Stop:
+    """Last in line: everything handed in before it is still done."""
+
+    bulk: float = float("inf")
+    no: float = float("inf")
