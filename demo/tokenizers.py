@@ -6,9 +6,10 @@ and the tokens that the families treat specially are there to be treated special
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from itertools import pairwise
 
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers
 from transformers import CLIPTokenizer, Qwen2Tokenizer
 
 LABELS = "A B Yes No True False Right Wrong 0 1 2 3 4"
@@ -87,19 +88,43 @@ def _numbered(tokens: list[str]) -> dict[str, int]:
 
 
 def _learn_merges(family: Tokenizer, *, suffix: str, count: int) -> list[tuple[str, str]]:
-    """Merges in the order learned, with the family's own normalising and splitting."""
-    learner = Tokenizer(models.BPE(end_of_word_suffix=suffix))
-    learner.normalizer = family.normalizer
-    learner.pre_tokenizer = family.pre_tokenizer
-    trainer = trainers.BpeTrainer(
-        vocab_size=256 * (2 if suffix else 1) + count,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        end_of_word_suffix=suffix,
-        show_progress=False,
-    )
-    learner.train_from_iterator([TEXT, *_labels()], trainer)
-    merges = json.loads(learner.to_str())["model"]["merges"]
-    return [(left, right) for left, right in merges]
+    """Merges in the order learned, with the family's own normalising and splitting.
+
+    Written out because the library's trainer breaks ties by the order of a hash map.
+    """
+    words = _words(family, suffix)
+    merges: list[tuple[str, str]] = []
+    while len(merges) < count:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, times in words.items():
+            for pair in pairwise(word):
+                pairs[pair] += times
+        if not pairs:
+            break
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        merges.append(best)
+        words = {_merged(word, best): times for word, times in words.items()}
+    return merges
+
+
+def _words(family: Tokenizer, suffix: str) -> dict[tuple[str, ...], int]:
+    """How often each word occurs, as its bytes' letters, the last one with the suffix."""
+    words: Counter[tuple[str, ...]] = Counter()
+    for text in [TEXT, *_labels()]:
+        normal = family.normalizer.normalize_str(text) if family.normalizer else text
+        for word, _ in family.pre_tokenizer.pre_tokenize_str(normal):
+            words[(*word[:-1], word[-1] + suffix)] += 1
+    return dict(words)
+
+
+def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    out: list[str] = []
+    for symbol in word:
+        if out and (out[-1], symbol) == pair:
+            out[-1] += symbol
+        else:
+            out.append(symbol)
+    return tuple(out)
 
 
 def _labels() -> list[str]:
