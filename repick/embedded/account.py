@@ -70,8 +70,10 @@ def place(data_dir: Path, key: str) -> tuple[Path, Path, Account | None]:
         home.mkdir(mode=0o700, exist_ok=True)
         return home, package / _INSTALLATION / "bin", None
     account = _unprivileged()
-    home = data_dir / "postgres" if _open_to_all(data_dir) else _SYSTEM_STATE / key
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home = _system_state() / key
+    if not home.exists() and _open_to_all(data_dir):
+        home = data_dir / "postgres"
+    home.mkdir(mode=0o700, exist_ok=True)
     os.chown(home, account.uid, account.gid)
     return home, _reachable_installation(package) / _INSTALLATION / "bin", account
 
@@ -82,6 +84,12 @@ def _unprivileged() -> Account:
     except KeyError as exc:
         raise Unavailable(f"Postgres cannot run as root, and there is no user {_ACCOUNT}") from exc
     return Account(found.pw_uid, found.pw_gid)
+
+
+def _system_state() -> Path:
+    _SYSTEM_STATE.mkdir(parents=True, exist_ok=True)
+    _SYSTEM_STATE.chmod(0o755)  # whatever the umask: what is private lies inside
+    return _SYSTEM_STATE
 
 
 def _open_to_all(folder: Path) -> bool:
@@ -95,11 +103,13 @@ def _reachable_installation(package: Path) -> Path:
         return package
     libraries = package.with_name(package.name + ".libs")
     stamp = int((package / _INSTALLATION / "bin" / "postgres").stat().st_mtime)
-    target = _SYSTEM_STATE / f"programs-{stamp}" / package.name
-    if not target.exists():
-        draft = _SYSTEM_STATE / f"programs-{stamp}.{os.getpid()}"
+    copies = _system_state() / f"programs-{stamp}"
+    if not copies.exists():
+        draft = copies.with_suffix(f".{os.getpid()}")
         shutil.copytree(package / _INSTALLATION, draft / package.name / _INSTALLATION)
         if libraries.exists():
             shutil.copytree(libraries, draft / libraries.name)
-        draft.rename(target.parent)
-    return target
+        for folder in (draft, draft / package.name):
+            folder.chmod(0o755)  # whatever the umask
+        draft.rename(copies)
+    return copies / package.name

@@ -73,9 +73,8 @@ def locked(data_dir: Path) -> Iterator[Path]:
         if not folder.exists():
             folder.mkdir(parents=True)
             folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        lock = (folder / "embedded.lock").open("w")
+        with (folder / "embedded.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
     except OSError as exc:
-        raise Unavailable(f"cannot use the data folder: {exc}") from exc
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
+        raise Unavailable(f"cannot use the data folder {folder}: {exc}") from exc
