@@ -1,0 +1,122 @@
+"""Original bytes by hash: a folder and an object store keep the same promises."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from obstore.store import LocalStore, MemoryStore, S3Store
+
+from repick.errors import ContentError, Unavailable
+from repick.media import MediaFolder, MediaObjects, MediaStore
+
+DATA = b"the original bytes"
+SHA256 = hashlib.sha256(DATA).digest()
+PATH = f"7/{SHA256.hex()[:2]}/{SHA256.hex()}"
+
+STORES: dict[str, Callable[[Path], MediaStore]] = {
+    "folder": lambda root: MediaFolder(root / "media"),
+    "objects in memory": lambda root: MediaObjects(MemoryStore()),
+    "objects in a folder": lambda root: MediaObjects(LocalStore(root)),
+}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStore:
+    return STORES[request.param](tmp_path)
+
+
+def test_what_was_put_is_got_and_putting_it_again_does_no_harm(store: MediaStore) -> None:
+    assert not store.exists(7, SHA256)
+    store.put(7, SHA256, DATA)
+    store.put(7, SHA256, DATA)
+    assert store.exists(7, SHA256)
+    assert store.get(7, SHA256) == DATA
+
+
+def test_another_tenant_does_not_have_it(store: MediaStore) -> None:
+    store.put(7, SHA256, DATA)
+    assert not store.exists(8, SHA256)
+    with pytest.raises(ContentError) as caught:
+        store.get(8, SHA256)
+    assert (caught.value.code, caught.value.retryable) == ("media_missing", True)
+    assert caught.value.ids == {"sha256": SHA256.hex()}
+
+
+def test_bytes_under_a_wrong_hash_are_refused(store: MediaStore) -> None:
+    with pytest.raises(ValueError, match="hash"):
+        store.put(7, SHA256, DATA + b"!")
+    assert not store.exists(7, SHA256)
+
+
+@pytest.mark.parametrize(("tenant_id", "sha256"), [(-1, SHA256), (7, b"../../../etc/passwd")])
+def test_a_key_is_a_tenants_id_and_a_hash(store: MediaStore, tenant_id: int, sha256: bytes) -> None:
+    with pytest.raises(ValueError, match="SHA-256"):
+        store.get(tenant_id, sha256)
+
+
+@pytest.mark.parametrize("damaged", [b"", DATA[:-1], b"T" + DATA[1:]])
+def test_a_damaged_file_is_said_to_be_and_mended_by_the_next_put(
+    tmp_path: Path, damaged: bytes
+) -> None:
+    store = MediaFolder(tmp_path)
+    store.put(7, SHA256, DATA)
+    (tmp_path / PATH).write_bytes(damaged)
+    with pytest.raises(ContentError) as caught:
+        store.get(7, SHA256)
+    assert (caught.value.code, caught.value.retryable) == ("media_corrupt", False)
+    store.put(7, SHA256, DATA)
+    assert store.get(7, SHA256) == DATA
+
+
+def test_an_object_that_was_damaged_is_said_to_be(tmp_path: Path) -> None:
+    store = MediaObjects(LocalStore(tmp_path))
+    store.put(7, SHA256, DATA)
+    (tmp_path / PATH).write_bytes(b"something else")
+    with pytest.raises(ContentError) as caught:
+        store.get(7, SHA256)
+    assert caught.value.code == "media_corrupt"
+
+
+def test_both_stores_lay_out_their_files_alike(tmp_path: Path) -> None:
+    MediaFolder(tmp_path).put(7, SHA256, DATA)
+    assert MediaObjects(LocalStore(tmp_path)).get(7, SHA256) == DATA
+
+
+def test_nothing_is_left_beside_the_file(tmp_path: Path) -> None:
+    store = MediaFolder(tmp_path)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: store.put(7, SHA256, DATA), range(32)))
+    files = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == [PATH]
+
+
+def test_a_folder_that_cannot_be_used_is_unavailable(tmp_path: Path) -> None:
+    root = tmp_path / "media"
+    root.write_text("a file where the folder should be")
+    with pytest.raises(Unavailable):
+        MediaFolder(root).put(7, SHA256, DATA)
+    with pytest.raises(Unavailable):
+        MediaFolder(root).get(7, SHA256)
+
+
+def test_an_object_store_that_does_not_answer_is_unavailable() -> None:
+    nowhere = S3Store(
+        "bucket",
+        endpoint="http://127.0.0.1:9",
+        region="none",
+        access_key_id="a",
+        secret_access_key="b",
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},
+    )
+    for use in (
+        lambda store: store.put(7, SHA256, DATA),
+        lambda store: store.get(7, SHA256),
+        lambda store: store.exists(7, SHA256),
+    ):
+        with pytest.raises(Unavailable):
+            use(MediaObjects(nowhere))
