@@ -152,7 +152,10 @@ def read_frame(tokenizer: Any, folder: Path) -> Frame:
     """
     messages = [{"role": "user", "content": SENTINEL}]
     rendered = tokenizer.apply_chat_template(
-        messages, _template(tokenizer, folder), tokenize=False, add_generation_prompt=True
+        messages,
+        chat_template=_template(tokenizer, folder),
+        tokenize=False,
+        add_generation_prompt=True,
     )
     parts = rendered.split(SENTINEL)
     if len(parts) != 2:

@@ -65,10 +65,8 @@ class PreparedPair:
 class FineModel:
     """One model on one device with every specification it serves."""
 
-    def __init__(
-        self, family: Family, writer: PromptWriter, plain: PlainTokenizer, *, device: torch.device
-    ) -> None:
-        self._family, self._writer, self._plain, self._device = family, writer, plain, device
+    def __init__(self, family: Family, writer: PromptWriter, device: torch.device) -> None:
+        self.family, self._writer, self._device = family, writer, device
         self._enhancer = Enhancer(family.decoder)
         self._labels: dict[Readout, tuple[Labels, ...]] = {}
         self.specs: tuple[ScorerSpec, ...] = ()
@@ -101,7 +99,7 @@ class FineModel:
         family = open_family(checkpoint.folder, on, pick_dtype(dtype, on))
         plain = PlainTokenizer(family.tokenizer.backend_tokenizer)
         frame = read_frame(family.tokenizer, checkpoint.folder)
-        model = cls(family, PromptWriter(plain, frame, family.image_brackets), plain, device=on)
+        model = cls(family, PromptWriter(plain, frame, family.image_brackets), on)
         model._labels = {readout: find_labels(readout, plain.encode) for readout in readouts}
         model.specs = tuple(
             model._spec(checkpoint, readout, enhancement, images, max_tokens)
@@ -119,7 +117,7 @@ class FineModel:
     ) -> ScorerSpec:
         return ScorerSpec(
             model=checkpoint.name,
-            family=self._family.name,
+            family=self.family.name,
             weights_sha256=checkpoint.weights_sha256,
             tokenizer_sha256=checkpoint.tokenizer_sha256,
             readout=readout,
@@ -142,7 +140,7 @@ class FineModel:
         draft = self._writer.write(blocks, questions, {})
         _refuse_too_long(draft, spec)
         images = {
-            no: self._family.prepare_image(
+            no: self.family.prepare_image(
                 block.content.image, _image_key(block.content), spec.images
             )
             for no, block in enumerate(blocks)
@@ -189,7 +187,7 @@ class FineModel:
         images = {image.segment: image for pair in pairs for image in pair.images}
         if not images:
             return {}
-        tokens = self._family.encode_images(list(images.values()))
+        tokens = self.family.encode_images(list(images.values()))
         return dict(zip(images, tokens, strict=True))
 
     def _read_pass(
@@ -205,9 +203,9 @@ class FineModel:
         seen = [[visual[image] for image in prompt.images] for prompt in prompts]
         with self._enhanced(spec.enhancement, last, seen) as firing:
             in_order = [tokens for parts in seen for tokens in parts]
-            hidden = self._family.hidden_states(ids, positions, in_order)  # (B, T, D)
+            hidden = self.family.hidden_states(ids, positions, in_order)  # (B, T, D)
         rows = hidden[torch.arange(len(prompts), device=self._device), last]  # (B, D)
-        values = read(vocabulary_logits(rows, self._family.decoder.head), labels).tolist()
+        values = read(vocabulary_logits(rows, self.family.decoder.head), labels).tolist()
         layers = firing.layer.tolist() if firing else [NEVER] * len(prompts)
         return [Reading.of(row, layer) for row, layer in zip(values, layers, strict=True)]
 
@@ -226,7 +224,7 @@ class FineModel:
         positions = torch.zeros(3, len(prompts), width, dtype=torch.long)
         for no, prompt in enumerate(prompts):
             ids[no, : prompt.length] = torch.tensor(self._token_ids(prompt))
-            positions[:, no, : prompt.length] = self._family.positions(prompt.segments)[0]
+            positions[:, no, : prompt.length] = self.family.positions(prompt.segments)[0]
         return ids.to(self._device), positions.to(self._device)
 
     def _token_ids(self, prompt: Prompt) -> list[int]:
@@ -235,7 +233,7 @@ class FineModel:
             if isinstance(segment, TextSegment):
                 ids.extend(segment.ids)
             else:
-                ids.extend([self._family.image_token_id] * segment.length)
+                ids.extend([self.family.image_token_id] * segment.length)
         return ids
 
 
