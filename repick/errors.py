@@ -3,7 +3,7 @@
 RepickError
 ├── InputError            the caller sent something that cannot be used; nothing was stored
 │   ├── InvalidField      a named field has a wrong value
-│   └── ContentError      a text or image that cannot become content (also recorded as an item's error)
+│   └── ContentError      a text or image that cannot become content; also an item's error
 ├── NotFound              no such thing for this tenant
 ├── Conflict              the thing exists, but its state forbids the request
 ├── Unavailable           a server that we need did not answer; try again
@@ -40,9 +40,7 @@ class InvalidField(InputError):
 
     code = "invalid_field"
 
-    def __init__(
-        self, field: str, detail: str, *, code: str | None = None, **ids: object
-    ) -> None:
+    def __init__(self, field: str, detail: str, *, code: str | None = None, **ids: object) -> None:
         super().__init__(detail, code=code, **ids)
         self.field = field
 
@@ -52,9 +50,7 @@ class ContentError(InputError):
 
     code = "decode_error"
 
-    def __init__(
-        self, code: str, detail: str, *, retryable: bool = False, **ids: object
-    ) -> None:
+    def __init__(self, code: str, detail: str, *, retryable: bool = False, **ids: object) -> None:
         super().__init__(detail, code=code, **ids)
         self.retryable = retryable
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -48,10 +49,12 @@ class Settings(BaseSettings):
     max_k: int = 1_000
     max_queries: int = 1_000
 
-    retrieve_slice_queries: int = Field(64, ge=1)
-    slice_pairs: int = Field(64, ge=1)
-    batch_pairs: int = Field(16, ge=1)
+    retrieve_slice_queries: Annotated[int, Field(ge=1)] = 64
+    slice_pairs: Annotated[int, Field(ge=1)] = 64
+    batch_pairs: Annotated[int, Field(ge=1)] = 16
     batch_deadline_s: float = 20.0
+    worker_threads: Annotated[int, Field(ge=1)] = 4
+    """Threads of a worker that claim and prepare; the device thread is one more."""
     sweep_interval_s: float = 5.0
     republish_after_s: float = 10.0
     exact_search_rows: int = 20_000

@@ -12,8 +12,9 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from repick.jobs import Slice
-from repick.ranking import Candidate
+from repick.ranking import Candidate, failure, ranked
 from repick.specs import Readout
+from repick.store import stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,15 @@ def candidates(connection: Connection, job_id: UUID, query_no: int) -> list[Cand
         {"job": job_id, "query": query_no},
     )
     return [Candidate(**{**row._mapping, "enhanced_at": row.enhanced_at or ()}) for row in rows]
+
+
+def rank(connection: Connection, held: Slice, query_no: int, ask: Ask) -> None:
+    """Write one query's ranking, or why it has none."""
+    found = candidates(connection, held.job_id, query_no)
+    if error := failure(found):
+        stages.fail_query(connection, held.job_id, query_no, error)
+        return
+    write(connection, held, query_no, ask, found, ranked(found, ask.readout, ask.top_n))
 
 
 def write(

@@ -64,9 +64,9 @@ def listed(connection: Connection, table: Table) -> list[Registered]:
     return [_registered(row) for row in rows]
 
 
-def scorer_spec(connection: Connection, scorer_id: int) -> Registered:
-    row = connection.execute(select(scorer).where(scorer.c.id == scorer_id)).one()
-    return _registered(row)
+def encoder_fingerprint(connection: Connection, encoder_id: int) -> str:
+    statement = select(encoder.c.fingerprint).where(encoder.c.id == encoder_id)
+    return str(connection.execute(statement).scalar_one())
 
 
 def put_provenance(connection: Connection, value: Mapping[str, str]) -> int:

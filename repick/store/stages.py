@@ -37,7 +37,7 @@ def close(connection: Connection, held: Slice, slice_pairs: int) -> Dispatch | N
 
 def close_failed(connection: Connection, ended: Slice, slice_pairs: int) -> Dispatch | None:
     """A slice has failed for good: its queries say so, and the job goes on with the others."""
-    if ended.stage is Stage.RETRIEVE:
+    if ended.stage is not Stage.SCORE:
         _fail_queries(connection, ended)
     _count_rest(connection, ended, "pairs_failed")
     return _advance(connection, ended, slice_pairs)
@@ -213,13 +213,15 @@ def _count_rest(connection: Connection, ended: Slice, column: str) -> None:
 def _fail_queries(connection: Connection, ended: Slice) -> None:
     connection.execute(
         text(
-            "UPDATE job_query SET error = jsonb_build_object('code', 'retrieval_failed', 'detail',"
-            " 'the coarse stage failed three times', 'reason', slice.error_code) FROM slice"
-            " WHERE slice.job_id = :job AND slice.stage = 'retrieve' AND slice.no = :no"
-            " AND job_query.job_id = :job AND query_no BETWEEN slice.first AND slice.last"
-            " AND job_query.error IS NULL"
+            "UPDATE job_query q SET error = jsonb_build_object('code',"
+            " CASE s.stage WHEN 'retrieve' THEN 'retrieval_failed' ELSE 'ranking_failed' END,"
+            " 'detail', 'workers failed three times over it', 'reason', s.error_code) FROM slice s"
+            " WHERE s.job_id = :job AND s.stage = CAST(:stage AS stage) AND s.no = :no"
+            " AND q.job_id = :job AND q.query_no BETWEEN s.first AND s.last AND q.error IS NULL"
+            " AND NOT EXISTS (SELECT FROM ranking r WHERE r.job_id = q.job_id"
+            " AND r.query_no = q.query_no)"
         ),
-        {"job": ended.job_id, "no": ended.no},
+        {"job": ended.job_id, "stage": ended.stage, "no": ended.no},
     )
 
 

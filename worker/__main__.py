@@ -1,0 +1,116 @@
+"""A worker process: `python -m worker coarse` or `python -m worker fine`.
+
+Loads its model once, registers what it serves, and consumes its queues: threads that claim and
+prepare, one device thread that computes.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+from celery import Celery
+
+from repick.errors import ModelError, SelfTestFailed
+from repick.logs import configure
+from repick.media import MediaFolder
+from repick.queue import make_app
+from repick.settings import Settings
+from repick.specs import ImageLimits, Readout, ScorerSpec, fingerprint
+from repick.store import registry
+from repick.store.database import Database
+from repick.store.stages import RANK_QUEUE
+from worker.checkpoints import open_checkpoint
+from worker.coarse import Encoder
+from worker.device import Device
+from worker.embed import Embedder
+from worker.fine.scorer import FineModel
+from worker.retrieve import Retriever
+from worker.runtime import Runtime, owner_name
+from worker.score import SliceScorer
+from worker.tasks import coarse_tasks, fine_tasks
+
+log = structlog.get_logger(__name__)
+
+
+def main(argv: list[str]) -> int:
+    roles = {"coarse": coarse, "fine": fine}
+    if len(argv) != 1 or argv[0] not in roles:
+        print("usage: python -m worker coarse|fine", file=sys.stderr)  # noqa: T201
+        return 2
+    configure(argv[0])
+    try:
+        return roles[argv[0]](Settings())
+    except ModelError as exc:
+        log.critical("refusing to serve", code=exc.code, reason=exc.detail, **exc.ids)
+        return 3
+
+
+def coarse(settings: Settings) -> int:
+    checkpoint = open_checkpoint(settings.encoder, settings.encoder_name)
+    encoder = Encoder.load(checkpoint, device=settings.device, dtype=settings.dtype)
+    app = make_app(settings.broker_url, [encoder.spec.queue, RANK_QUEUE])
+    database = Database(settings.database_url)
+    with database.begin() as connection:
+        registry.register_encoder(connection, encoder.spec)
+    with Device(settings.batch_deadline_s) as device:
+        runtime = _runtime(settings, database, app, device, "coarse")
+        coarse_tasks(app, Retriever(runtime, encoder), Embedder(runtime, encoder))
+        log.info("serving", encoder=encoder.spec.name, fingerprint=fingerprint(encoder.spec)[:12])
+        return _consume(app, "coarse", settings.worker_threads)
+
+
+def fine(settings: Settings) -> int:
+    checkpoint = open_checkpoint(settings.scorer, settings.scorer_name)
+    model = FineModel.load(
+        checkpoint,
+        readouts=[Readout(name) for name in settings.readouts.split(",")],
+        device=settings.device,
+        dtype=settings.dtype,
+        images=ImageLimits(settings.min_pixels, settings.max_pixels),
+    )
+    specs = {fingerprint(spec): spec for spec in _passing(model)}
+    queue = next(iter(specs.values())).queue
+    app = make_app(settings.broker_url, [queue, f"{queue}.bulk"])
+    database = Database(settings.database_url)
+    with database.begin() as connection:
+        for spec in specs.values():
+            registry.register_scorer(connection, spec)
+        provenance_id = registry.put_provenance(connection, model.provenance)
+    with Device(settings.batch_deadline_s) as device:
+        runtime = _runtime(settings, database, app, device, "fine")
+        fine_tasks(app, SliceScorer(runtime, model, specs, provenance_id))
+        log.info("serving", scorers=[spec.name for spec in specs.values()])
+        return _consume(app, "fine", settings.worker_threads)
+
+
+def _passing(model: FineModel) -> list[ScorerSpec]:
+    """The specifications that tell golden pairs apart; raises the last failure when none does."""
+    passed, failure = [], SelfTestFailed("the model serves no readout")
+    for spec in model.specs:
+        try:
+            model.self_test(spec)
+            passed.append(spec)
+        except SelfTestFailed as exc:
+            log.error("not served", scorer=spec.name, reason=exc.detail)
+            failure = exc
+    if not passed:
+        raise failure
+    return passed
+
+
+def _runtime(
+    settings: Settings, database: Database, app: Celery, device: Device, role: str
+) -> Runtime:
+    media = MediaFolder(settings.media_folder)
+    return Runtime(settings, database, media, app, device, owner_name(role))
+
+
+def _consume(app: Celery, role: str, threads: int) -> int:
+    arguments = ["worker", "--pool=threads", f"--concurrency={threads}", "--loglevel=WARNING"]
+    app.worker_main([*arguments, f"--hostname={owner_name(role)}", "--without-mingle"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,65 @@
+"""The embedding of a corpus's items: one claimed batch, committed by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from repick.content import LoadedContent
+from repick.errors import ContentError, ModelError
+from repick.specs import fingerprint
+from repick.store import embeddings, registry, spaces
+from repick.store.embeddings import EmbedBatch
+from worker.coarse import Encoder, Role
+from worker.runtime import Runtime
+
+BATCH = 32
+LEASE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedder:
+    runtime: Runtime
+    encoder: Encoder
+
+    def claim(self, space_id: int) -> EmbedBatch | None:
+        """Take a batch of the space's waiting items; None when none waits or it is gone.
+
+        Raises ModelError where this worker serves another encoder than the space's.
+        """
+        with self.runtime.database.begin() as connection:
+            space = spaces.by_id(connection, space_id)
+            if space is None:
+                return None
+            expected = registry.encoder_fingerprint(connection, space.encoder_id)
+            if expected != fingerprint(self.encoder.spec):
+                raise ModelError("this worker serves another encoder", code="encoder_not_served")
+            return embeddings.claim(connection, space_id, BATCH, LEASE)
+
+    def run(self, batch: EmbedBatch) -> None:
+        """Commit the vectors of a claimed batch, and the reasons of items that have none."""
+        loaded = self.runtime.load(batch.tenant_id, [content for _, content in batch.items])
+        readable = {
+            item: one
+            for item, content in batch.items
+            if isinstance(one := loaded[content], LoadedContent)
+        }
+        failures = {
+            item: error
+            for item, content in batch.items
+            if isinstance(error := loaded[content], ContentError)
+        }
+        vectors = self._encode(readable)
+        with self.runtime.database.begin() as connection:
+            embeddings.commit(connection, batch, vectors)
+            embeddings.fail(connection, batch, failures)
+
+    def _encode(self, contents: Mapping[int, LoadedContent]) -> dict[int, list[float]]:
+        if not contents:
+            return {}
+        ordered = list(contents.values())
+        work = self.runtime.device.submit(
+            lambda: self.encoder.encode(ordered, Role.DOCUMENT), bulk=True
+        )
+        return dict(zip(contents, work.result().tolist(), strict=True))

@@ -1,0 +1,20 @@
+"""The last stage of a job: each query's ranking, from its candidates and the ledger."""
+
+from __future__ import annotations
+
+from repick.jobs import Slice
+from repick.store import rankings, slices
+from worker.runtime import Runtime
+
+
+def rank_slice(runtime: Runtime, held: Slice) -> None:
+    """Write the rankings of a held slice's queries, a commit a query, and end it."""
+    with runtime.database.begin() as connection:
+        ask = rankings.ask(connection, held.job_id)
+        open_queries = rankings.unranked(connection, held)
+    for query_no in open_queries:
+        with runtime.database.begin() as connection:
+            slices.renew(connection, held, runtime.lease)
+            rankings.rank(connection, held, query_no, ask)
+
+    runtime.close(held)

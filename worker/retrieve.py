@@ -1,0 +1,65 @@
+"""The coarse stage of one slice: embed its queries, ask Postgres for each one's nearest items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from repick.content import LoadedContent
+from repick.errors import ContentError, ModelError
+from repick.jobs import Slice
+from repick.specs import fingerprint
+from repick.store import slices, stages
+from repick.store.queries import (
+    OpenQuery,
+    Retrieval,
+    retrieval,
+    search_into,
+    warn_of_pending,
+)
+from worker.coarse import Encoder, Role
+from worker.runtime import Runtime
+
+BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Retriever:
+    runtime: Runtime
+    encoder: Encoder
+
+    def run(self, held: Slice) -> None:
+        """Commit the candidates of each batch of queries; end the slice."""
+        with self.runtime.database.begin() as connection:
+            task = retrieval(connection, held)
+        self._check(task)
+        for start in range(0, len(task.queries), BATCH):
+            self._batch(held, task, task.queries[start : start + BATCH])
+        self.runtime.close(held)
+
+    def _check(self, task: Retrieval) -> None:
+        if task.encoder_fingerprint != fingerprint(self.encoder.spec):
+            raise ModelError("this worker serves another encoder", code="encoder_not_served")
+
+    def _batch(self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]) -> None:
+        loaded = self.runtime.load(held.tenant_id, [query.content_id for query in queries])
+        readable = {
+            query.query_no: one
+            for query in queries
+            if isinstance(one := loaded[query.content_id], LoadedContent)
+        }
+        vectors = self._encode(list(readable.values()))
+        with self.runtime.database.begin() as connection:
+            slices.renew(connection, held, self.runtime.lease)
+            for query in queries:
+                if isinstance(error := loaded[query.content_id], ContentError):
+                    reason = {"code": error.code, "detail": error.detail}
+                    stages.fail_query(connection, held.job_id, query.query_no, reason)
+            for query_no, vector in zip(readable, vectors, strict=True):
+                search_into(connection, held, task, query_no, vector)
+            warn_of_pending(connection, held, task.space)
+
+    def _encode(self, contents: list[LoadedContent]) -> list[list[float]]:
+        if not contents:
+            return []
+        work = self.runtime.device.submit(lambda: self.encoder.encode(contents, Role.QUERY))
+        return work.result().tolist()  # type: ignore[no-any-return]

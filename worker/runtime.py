@@ -1,0 +1,105 @@
+"""What a worker process holds: its settings, its servers, its device thread and its models."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from celery import Celery
+
+from repick.content import Content, ImagePolicy, LoadedContent, decode_image
+from repick.errors import ContentError, RepickError, Unavailable
+from repick.jobs import Slice
+from repick.media import MediaStore
+from repick.queue import publish
+from repick.settings import Settings
+from repick.store import contents, slices, stages
+from repick.store.database import Database
+from repick.store.slices import Dispatch, LeaseLost
+from worker.device import Device
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Made once a process, by `worker.__main__`, and handed to every task."""
+
+    settings: Settings
+    database: Database
+    media: MediaStore
+    app: Celery
+    device: Device
+    owner: str
+
+    @property
+    def lease(self) -> timedelta:
+        return timedelta(seconds=self.settings.batch_deadline_s + 10)
+
+    def dispatch(self, dispatch: Dispatch | None) -> None:
+        if dispatch is not None:
+            publish(self.app, dispatch)
+
+    def load(self, tenant_id: int, ids: Sequence[int]) -> dict[int, LoadedContent | ContentError]:
+        """Contents with decoded pixels by id; in the place of what cannot be read, its error."""
+        with self.database.begin() as connection:
+            found = contents.get(connection, tenant_id, ids)
+        policy = ImagePolicy.from_settings(self.settings)
+        return {
+            content_id: self._load(tenant_id, content_id, found.get(content_id), policy)
+            for content_id in ids
+        }
+
+    def _load(
+        self, tenant_id: int, content_id: int, one: Content | None, policy: ImagePolicy
+    ) -> LoadedContent | ContentError:
+        if one is None:
+            return ContentError("content_missing", "the content is not there any more")
+        if one.media is None:
+            return LoadedContent(content_id, one.text, instruction=one.instruction)
+        try:
+            image = decode_image(self.media.get(tenant_id, one.media.sha256), policy)
+        except ContentError as exc:
+            return exc
+        return LoadedContent(content_id, one.text, image, one.media.sha256, one.instruction)
+
+    def close(self, held: Slice) -> None:
+        """Commit the end of a slice and publish what it opens."""
+        with self.database.begin() as connection:
+            opened = stages.close(connection, held, self.settings.slice_pairs)
+        self.dispatch(opened)
+
+    @contextmanager
+    def holding(self, held: Slice) -> Iterator[None]:
+        """Around the work on a claimed slice: an error gives it back, the third one ends it.
+
+        With the database away nothing can be said: the lease runs out and another worker comes.
+        """
+        try:
+            yield
+        except LeaseLost:
+            log.warning("lease lost", job_id=str(held.job_id), stage=held.stage, slice=held.no)
+        except Unavailable as exc:
+            log.warning("unavailable", job_id=str(held.job_id), slice=held.no, reason=exc.detail)
+        except Exception as exc:
+            code = exc.code if isinstance(exc, RepickError) else "internal_error"
+            log.exception("slice failed", job_id=str(held.job_id), slice=held.no, code=code)
+            self._give_back(held, code)
+
+    def _give_back(self, held: Slice, code: str) -> None:
+        with self.database.begin() as connection:
+            ended = slices.release(connection, held, code)
+            opened = (
+                stages.close_failed(connection, held, self.settings.slice_pairs) if ended else None
+            )
+        self.dispatch(opened)
+
+
+def owner_name(role: str) -> str:
+    """A readable and unique name of this process, for leases and for Flower."""
+    return f"{role}-{os.getpid()}@{socket.gethostname()}"

@@ -1,0 +1,122 @@
+"""The fine stage of one slice: prepare a batch while the device computes the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from repick.content import LoadedContent
+from repick.errors import ContentError, ModelError
+from repick.jobs import PairFailure, PairScore, Slice
+from repick.specs import ScorerSpec
+from repick.store import ledger, slices
+from repick.store.ledger import OpenPair, Work
+from worker.fine.scorer import FineModel, PreparedPair
+from worker.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch that the device has: its pairs in order, and those that could not be prepared."""
+
+    pairs: tuple[OpenPair, ...]
+    failures: Mapping[OpenPair, PairFailure]
+    scores: Future[list[PairScore]]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceScorer:
+    runtime: Runtime
+    model: FineModel
+    specs: Mapping[str, ScorerSpec]
+    provenance_id: int
+
+    def run(self, held: Slice) -> bool:
+        """Score what the ledger does not have, a commit a batch, and end the slice.
+
+        False where it stopped before the end: it was cancelled or lost, or it gave way to
+        interactive work and waits again.
+        """
+        with self.runtime.database.begin() as connection:
+            work = ledger.work(connection, held)
+        spec = self._spec(work)
+        size = self.runtime.settings.batch_pairs
+        ahead: _Batch | None = None
+        for start in range(0, len(work.pairs), size):
+            prepared, failures = self._prepare(held, spec, work.pairs[start : start + size])
+            if ahead is not None:
+                self._commit(held, work, ahead)
+            if not self._may_go_on(held, work):
+                return False
+            ahead = self._submit(prepared, failures, work.bulk)
+        if ahead is not None:
+            self._commit(held, work, ahead)
+        self.runtime.close(held)
+        return True
+
+    def _spec(self, work: Work) -> ScorerSpec:
+        spec = self.specs.get(work.scorer_fingerprint)
+        if spec is None:
+            raise ModelError("this worker serves another scorer", code="scorer_not_served")
+        return spec
+
+    def _prepare(
+        self, held: Slice, spec: ScorerSpec, pairs: tuple[OpenPair, ...]
+    ) -> tuple[dict[OpenPair, PreparedPair], dict[OpenPair, PairFailure]]:
+        ids = {pair.query_id for pair in pairs} | {pair.document_id for pair in pairs}
+        loaded = self.runtime.load(held.tenant_id, sorted(ids))
+        prepared: dict[OpenPair, PreparedPair] = {}
+        failures: dict[OpenPair, PairFailure] = {}
+        for pair in pairs:
+            try:
+                query, document = _both(loaded[pair.query_id], loaded[pair.document_id])
+                prepared[pair] = self.model.prepare(query, document, spec)
+            except ContentError as exc:
+                failures[pair] = PairFailure(exc.code, exc.detail, exc.retryable)
+        return prepared, failures
+
+    def _submit(
+        self,
+        prepared: Mapping[OpenPair, PreparedPair],
+        failures: Mapping[OpenPair, PairFailure],
+        bulk: bool,
+    ) -> _Batch:
+        ready = list(prepared.values())
+        scores = self.runtime.device.submit(
+            lambda: self.model.score(ready) if ready else [], bulk=bulk
+        )
+        return _Batch(tuple(prepared), failures, scores)
+
+    def _commit(self, held: Slice, work: Work, batch: _Batch) -> None:
+        scores = dict(zip(batch.pairs, batch.scores.result(), strict=True))
+        with self.runtime.database.begin() as connection:
+            ledger.commit_batch(
+                connection,
+                held,
+                work,
+                scores,
+                batch.failures,
+                self.provenance_id,
+                self.runtime.lease,
+            )
+
+    def _may_go_on(self, held: Slice, work: Work) -> bool:
+        with self.runtime.database.begin() as connection:
+            if not ledger.may_go_on(connection, held):
+                return False
+            if work.bulk and slices.interactive_waits(connection, held):
+                slices.release(connection, held)
+                return False
+        return True
+
+
+def _both(
+    query: LoadedContent | ContentError, document: LoadedContent | ContentError
+) -> tuple[LoadedContent, LoadedContent]:
+    for one in (query, document):
+        if isinstance(one, ContentError):
+            raise one
+    assert isinstance(query, LoadedContent)
+    assert isinstance(document, LoadedContent)
+    return query, document

@@ -1,0 +1,55 @@
+"""The Celery tasks: claim, do, commit. A task that finds nothing to claim returns.
+
+Each takes a job's id (a space's id for `embed`) and nothing else.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from repick.jobs import Slice, Stage
+from repick.queue import EMBED, TASK, job_id
+from repick.store import slices
+from worker.embed import Embedder
+from worker.rank import rank_slice
+from worker.retrieve import Retriever
+from worker.runtime import Runtime
+from worker.score import SliceScorer
+
+
+def coarse_tasks(app: Celery, retriever: Retriever, embedder: Embedder) -> None:
+    """Register what a coarse worker does: retrieve, rank, embed."""
+    runtime = retriever.runtime
+
+    @app.task(name=TASK[Stage.RETRIEVE])  # type: ignore[untyped-decorator]
+    def retrieve(job: str) -> None:
+        if held := _claim(runtime, job, Stage.RETRIEVE):
+            with runtime.holding(held):
+                retriever.run(held)
+
+    @app.task(name=TASK[Stage.RANK])  # type: ignore[untyped-decorator]
+    def rank(job: str) -> None:
+        if held := _claim(runtime, job, Stage.RANK):
+            with runtime.holding(held):
+                rank_slice(runtime, held)
+
+    @app.task(name=EMBED)  # type: ignore[untyped-decorator]
+    def embed(space: int) -> None:
+        if batch := embedder.claim(space):
+            embedder.run(batch)
+
+
+def fine_tasks(app: Celery, scorer: SliceScorer) -> None:
+    """Register what a fine worker does: score."""
+    runtime = scorer.runtime
+
+    @app.task(name=TASK[Stage.SCORE])  # type: ignore[untyped-decorator]
+    def score(job: str) -> None:
+        if held := _claim(runtime, job, Stage.SCORE):
+            with runtime.holding(held):
+                scorer.run(held)
+
+
+def _claim(runtime: Runtime, job: str, stage: Stage) -> Slice | None:
+    with runtime.database.begin() as connection:
+        return slices.claim(connection, job_id(job), stage, runtime.owner, runtime.lease)
