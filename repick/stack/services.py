@@ -1,0 +1,82 @@
+"""The processes of the service, and the environment that they share."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from repick.embedded.state import write_private
+from repick.settings import Settings
+from repick.stack.addresses import Addresses
+from repick.stack.supervisor import Service
+
+_MODULES = {
+    "api": ["api"],
+    "coarse": ["worker", "coarse"],
+    "fine": ["worker", "fine"],
+    "sweep": ["repick.sweep"],
+    "flower": ["repick.flower"],
+}
+
+
+DEMO_ENCODER = "clip-tiny-untrained"
+DEMO_SCORER = "qwen2.5-vl-tiny-untrained"
+"""Folders that `python -m demo.models` writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSecrets:
+    """Kept between runs, so that cursors and a bookmarked Flower stay valid."""
+
+    secret: str = field(repr=False)
+    flower_password: str = field(repr=False)
+
+
+def local_secrets(settings: Settings, folder: Path) -> LocalSecrets:
+    """The settings' own secrets, or else those of the data folder, made at first use."""
+    path = folder / "secrets.json"
+    if path.exists():
+        kept = LocalSecrets(**json.loads(path.read_text()))
+    else:
+        kept = LocalSecrets(secrets.token_urlsafe(32), secrets.token_urlsafe(12))
+        write_private(path, json.dumps(asdict(kept)))
+    return LocalSecrets(
+        settings.secret.get_secret_value() or kept.secret,
+        settings.flower_password.get_secret_value() or kept.flower_password,
+    )
+
+
+def environment(settings: Settings, addresses: Addresses, local: LocalSecrets) -> dict[str, str]:
+    """REPICK_… variables that make a child's Settings equal ours, with what was chosen here."""
+    values = {name: getattr(settings, name) for name in settings.model_fields_set}
+    models = addresses.data_dir / "models"
+    values |= {
+        "database_url": addresses.database_url,
+        "broker_url": addresses.broker_url,
+        "data_dir": addresses.data_dir,
+        "secret": local.secret,
+        "api_port": urlsplit(addresses.api_url).port,
+        "flower_port": urlsplit(addresses.flower_url).port,
+        "flower_password": local.flower_password,
+        "encoder": settings.encoder or models / DEMO_ENCODER,
+        "scorer": settings.scorer or models / DEMO_SCORER,
+    }
+    return {f"REPICK_{name.upper()}": _plain(v) for name, v in values.items() if v is not None}
+
+
+def services(variables: dict[str, str]) -> list[Service]:
+    """Every process, in the order in which they start."""
+    shared = {"PYTHONUNBUFFERED": "1", **variables}
+    return [
+        Service(name, [sys.executable, "-m", *module], shared) for name, module in _MODULES.items()
+    ]
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
