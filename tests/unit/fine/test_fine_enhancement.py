@@ -37,7 +37,7 @@ def mean_size(values: Tensor) -> float:
     return float(values.abs().mean())
 
 
-def written_out_ffn(mlp: Any, x: Tensor, visual: Tensor, alpha: float) -> Tensor:
+def written_out_ffn(mlp: Any, x: Tensor, visual: Tensor, alpha: float) -> Any:
     """(1−α)·FFN(x) + α·A·|FFN(x)|/|A| at one position; x (D,), visual tokens (N, D)."""
     plain = mlp.down_proj(F.silu(mlp.gate_proj(x)) * mlp.up_proj(x))
     keys = visual * mean_size(mlp.gate_proj.weight) / mean_size(visual)
@@ -207,7 +207,8 @@ def test_both_passes_of_a_balanced_choice_report_their_layer(
     spec = replace(
         enhanced_spec(fine_model, Enhancement(gamma=-1.0)), readout=Readout.CHOICE_BALANCED
     )
-    (score,) = fine_model.score([fine_model.prepare(*pairs[1], spec)])
+    query, document = pairs[1]
+    (score,) = fine_model.score([fine_model.prepare(query, document, spec)])
     assert score.enhanced_at == (WINDOW[0], WINDOW[0])
 
 

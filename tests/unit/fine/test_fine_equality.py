@@ -174,8 +174,7 @@ def test_prompts_have_the_tokens_of_the_turn_tokenised_in_one_piece(
     for pair in pairs:
         ours: list[int] = []
         for segment in fine_model.prepare(*pair, plain_spec).prompts[0].segments:
-            text = isinstance(segment, TextSegment)
-            ours += segment.ids if text else [image_token] * segment.length
+            ours += getattr(segment, "ids", None) or [image_token] * segment.length
         assert ours == library_inputs(tokenizer, plain_spec, pair)["input_ids"][0].tolist()
 
 

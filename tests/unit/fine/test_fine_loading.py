@@ -1,0 +1,155 @@
+"""Which checkpoints are loaded, under which specifications, and which are refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from repick.content import LoadedContent
+from repick.errors import ModelError, SelfTestFailed, UnsupportedFamily
+from repick.jobs import PairScore
+from repick.specs import Enhancement, Readout, ScorerSpec, fingerprint
+from worker.checkpoints import Checkpoint
+from worker.fine.placement import pick_device, pick_dtype
+from worker.fine.scorer import FineModel
+from worker.selftest import check_golden, golden_pairs
+
+
+def load(checkpoint: Checkpoint, like: FineModel, dtype: str = "float32") -> FineModel:
+    return FineModel.load(
+        checkpoint,
+        readouts=[Readout.CHOICE, Readout.RATING],
+        device="cpu",
+        dtype=dtype,
+        images=like.specs[0].images,
+    )
+
+
+@pytest.fixture
+def copied(tiny_checkpoint: Checkpoint, tmp_path: Path) -> Checkpoint:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_checkpoint.folder, folder)
+    return replace(tiny_checkpoint, folder=folder)
+
+
+def test_every_readout_is_registered_enhanced_and_plain(fine_model: FineModel) -> None:
+    names = [spec.name for spec in fine_model.specs]
+    assert sorted(names) == sorted(
+        f"tiny:{readout}{plain}" for readout in Readout for plain in ("", ":plain")
+    )
+    assert {spec.enhancement for spec in fine_model.specs} == {None, Enhancement()}
+    assert len({fingerprint(spec) for spec in fine_model.specs}) == len(names)
+    assert {spec.dtype for spec in fine_model.specs} == {"float32"}
+    assert set(fine_model.provenance) == {"device", "dtype", "torch", "transformers"}
+
+
+def test_an_unknown_family_is_refused_naming_the_supported(
+    copied: Checkpoint, fine_model: FineModel
+) -> None:
+    path = copied.folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "llava"}))
+    with pytest.raises(UnsupportedFamily, match="'llava'; supported: qwen2_5_vl"):
+        load(copied, fine_model)
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused_and_not_filled_with_random_ones(
+    copied: Checkpoint, fine_model: FineModel
+) -> None:
+    path = copied.folder / "model.safetensors"
+    weights = load_file(path)
+    del weights["model.layers.3.mlp.gate_proj.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="lacks 1 weights"):
+        load(copied, fine_model)
+
+
+def test_a_readout_that_was_not_loaded_is_refused(
+    tiny_checkpoint: Checkpoint, fine_model: FineModel, content: Callable[..., LoadedContent]
+) -> None:
+    model = load(tiny_checkpoint, fine_model)
+    spec = replace(model.specs[0], readout=Readout.PAPER)
+    with pytest.raises(ModelError, match="not loaded"):
+        model.score([model.prepare(content("a"), content("b"), spec)])
+
+
+def test_a_batch_of_two_specifications_is_refused(
+    fine_model: FineModel, content: Callable[..., LoadedContent]
+) -> None:
+    pairs = [fine_model.prepare(content("a"), content("b"), spec) for spec in fine_model.specs[:2]]
+    with pytest.raises(ValueError, match="one specification"):
+        fine_model.score(pairs)
+    assert fine_model.score([]) == []
+
+
+def test_bfloat16_margins_are_finer_than_bfloat16_and_near_their_own_single_pairs(
+    tiny_checkpoint: Checkpoint, fine_model: FineModel, content: Callable[..., LoadedContent]
+) -> None:
+    model = load(tiny_checkpoint, fine_model, "bfloat16")
+    spec = model.specs[1]
+    assert (spec.dtype, spec.enhancement) == ("bfloat16", None)
+    documents = [content("red"), content(picture=1), content("blue", picture=2, size=(200, 90))]
+    pairs = [model.prepare(content("a circle"), document, spec) for document in documents]
+    logits = [value for score in model.score(pairs) for value in score.label_logits[0]]
+    rounded = torch.tensor(logits).bfloat16().tolist()
+    assert statistics.fmean(a != b for a, b in zip(logits, rounded, strict=True)) > 0.9
+
+
+def test_auto_places_a_model_on_the_cpu_in_float32_where_there_is_nothing_else() -> None:
+    cpu = torch.device("cpu")
+    assert pick_dtype("auto", cpu) is torch.float32
+    assert pick_dtype("auto", torch.device("cuda")) is torch.bfloat16
+    assert pick_device("cpu") == cpu
+    for refused in (lambda: pick_dtype("int3", cpu), lambda: pick_device("abacus")):
+        with pytest.raises(ModelError):
+            refused()
+
+
+def golden_scores(*margins: float, mass: float = 0.9) -> list[PairScore]:
+    return [PairScore(m, 0.5, mass, 1.0, (None,), ((m, 0.0),)) for m in margins]
+
+
+def test_golden_pairs_are_the_same_every_time_and_their_pictures_differ() -> None:
+    one, other = golden_pairs(), golden_pairs()
+    keys = [document.media_sha256 for _, document in one]
+    assert keys == [document.media_sha256 for _, document in other]
+    assert keys[0] != keys[1]
+    assert keys[:2] == keys[2:]
+
+
+def test_golden_scores_that_tell_the_images_apart_pass(fine_model: FineModel) -> None:
+    check_golden(fine_model.specs[0], golden_scores(2.0, -1.0, -2.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        (golden_scores(2.0, -1.0, -2.0, 1.0, mass=0.05), "mean label mass 0.05"),
+        (golden_scores(2.0, -1.0, 1.0, 1.0), r"same margin \(margins 2, -1, 1, 1\)"),
+        (golden_scores(2.0, math.nan, -2.0, 1.0), "not finite"),
+    ],
+)
+def test_golden_scores_that_do_not_are_refused_with_the_figures(
+    fine_model: FineModel, scores: list[PairScore], reason: str
+) -> None:
+    with pytest.raises(SelfTestFailed, match=rf"tiny:choice failed .*{reason}"):
+        check_golden(fine_model.specs[0], scores)
+
+
+def test_a_model_that_does_not_answer_is_refused_unless_it_is_marked_untrained(
+    fine_model: FineModel, tiny_checkpoint: Checkpoint
+) -> None:
+    spec: ScorerSpec = fine_model.specs[0]
+    with pytest.raises(SelfTestFailed, match="label mass"):
+        fine_model.self_test(spec)
+    marked = load(replace(tiny_checkpoint, untrained=True), fine_model)
+    assert marked.specs[0].untrained
+    marked.self_test(marked.specs[0])
