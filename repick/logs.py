@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import structlog
@@ -10,7 +11,7 @@ import structlog
 
 def configure(process: str, level: int = logging.INFO) -> None:
     """Set up structlog for one process; every line carries the process's name."""
-    pretty = sys.stderr.isatty()
+    pretty = sys.stderr.isatty() or "FORCE_COLOR" in os.environ
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
     )

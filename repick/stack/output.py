@@ -24,13 +24,19 @@ class Printer:
         self._width = width
         self._styles: dict[str, str] = {}
 
-    def line(self, name: str, text: str) -> None:
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells a child that a person reads its lines, although it writes to a pipe."""
+        return {} if self.quiet or not self.console.is_terminal else {"FORCE_COLOR": "1"}
+
+    def line(self, name: str, text: str | Text) -> None:
         """One line of a process; safe from several threads."""
         if self.quiet:
             return
+        text = Text(text) if isinstance(text, str) else text
         style = self._styles.setdefault(name, STYLES[len(self._styles) % len(STYLES)])
         prefix = Text(f"{name:<{self._width}} │ ", style=style)
-        self.console.print(prefix + Text.from_ansi(text), soft_wrap=True)
+        self.console.print(prefix + text, soft_wrap=True)
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
@@ -54,8 +60,8 @@ class Tail(threading.Thread):
     def run(self) -> None:
         with self._stream, self._log.open("ab") as log:
             for raw in self._stream:
-                log.write(raw)
+                text = Text.from_ansi(raw.decode(errors="replace").rstrip())
+                log.write(text.plain.encode() + b"\n")
                 log.flush()
-                text = raw.decode(errors="replace").rstrip()
-                self.last.append(text)
+                self.last.append(text.plain)
                 self._printer.line(self._name, text)

@@ -132,7 +132,7 @@ class Supervisor:
         wrapper = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid())]
         child.process = subprocess.Popen(
             [*wrapper, *service.command],
-            env={**os.environ, **service.environment},
+            env={**os.environ, **self._printer.environment, **service.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
