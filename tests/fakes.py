@@ -1,0 +1,73 @@
+"""Fakes at the seams: models whose answers are pure functions of content, and a queue in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repick.content import LoadedContent
+from repick.errors import ContentError
+from repick.jobs import PairScore
+from repick.specs import EncoderSpec, Readout, ScorerSpec
+
+DIMENSION = 8
+ENCODER = EncoderSpec("fake-encoder", "fake", "w", "t", DIMENSION)
+SCORER = ScorerSpec("fake-scorer", "fake", "w", "t")
+
+
+@dataclass
+class FakeEncoder:
+    """Unit vectors from the hash of what a content shows; counts what it encoded."""
+
+    spec: EncoderSpec = ENCODER
+    encoded: list[int] = field(default_factory=list)
+
+    def encode(self, contents: Sequence[LoadedContent], role: object) -> NDArray[np.float32]:
+        self.encoded += [one.content_id for one in contents]
+        return np.stack([self._vector(one) for one in contents])
+
+    def _vector(self, one: LoadedContent) -> NDArray[np.float32]:
+        seed = int.from_bytes(_digest(one)[:8], "big")
+        vector = np.random.default_rng(seed).normal(size=DIMENSION)
+        return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+@dataclass
+class FakeFineModel:
+    """Margins from the hash of the pair; texts that contain `unreadable` cannot be prepared."""
+
+    specs: tuple[ScorerSpec, ...] = (SCORER,)
+    scored: list[tuple[int, int]] = field(default_factory=list)
+    provenance: Mapping[str, str] = field(default_factory=lambda: {"device": "fake"})
+
+    def prepare(self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec) -> Any:
+        if "unreadable" in (document.text or ""):
+            raise ContentError("too_long", "the pair does not fit")
+        return query, document, spec
+
+    def score(self, pairs: Sequence[Any]) -> list[PairScore]:
+        self.scored += [(query.content_id, document.content_id) for query, document, _ in pairs]
+        return [pair_score(query, document, spec.readout) for query, document, spec in pairs]
+
+
+def pair_score(
+    query: LoadedContent, document: LoadedContent, readout: Readout = Readout.CHOICE
+) -> PairScore:
+    """The fake scorer's function of a pair."""
+    number = int.from_bytes(hashlib.sha256(_digest(query) + _digest(document)).digest()[:6], "big")
+    margin = (number / 2**48 - 0.5) * 8
+    score = 1 / (1 + math.exp(-margin))
+    fired = 3 if number % 2 else None
+    passes: tuple[int | None, ...] = (fired,)
+    return PairScore(margin, score, 0.9, 0.5, passes, ((margin, 0.0),))
+
+
+def _digest(one: LoadedContent) -> bytes:
+    parts = [one.text or "", (one.media_sha256 or b"").hex(), one.instruction or ""]
+    return hashlib.sha256("|".join(parts).encode()).digest()

@@ -1,0 +1,304 @@
+"""One job from submit to rankings on a real database: states, ledger, leases, failures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from repick.content import LoadedContent
+from repick.jobs import JobKind, JobState, PairScore, Stage
+from repick.store import jobs, ledger, rankings, slices, stages
+from repick.store.slices import LeaseLost
+from repick.sweep import Sweep
+from tests.fakes import pair_score
+from tests.integration.pipeline import Pipeline
+
+TEXTS = {f"item-{n:02}": f"a text with the number {n}" for n in range(20)}
+
+
+def expected(pipeline: Pipeline, query: str) -> list[str]:
+    """All items by the fake scorer's margin, computed without the service."""
+    margins = {
+        name: pair_score(LoadedContent(0, query), LoadedContent(0, text)).margin
+        for name, text in TEXTS.items()
+    }
+    return sorted(margins, key=lambda name: -(margins[name] or 0))
+
+
+def test_job_ranks_every_candidate_by_its_margin(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    job = pipeline.submit(["first query", "second query", "third query"], k=20, top_n=20)
+    view = pipeline.run(job)
+    assert view.state is JobState.SUCCEEDED
+    assert (view.pairs_total, view.pairs_done, view.pairs_reused) == (60, 60, 0)
+    for no, query in enumerate(["first query", "second query", "third query"]):
+        ranking = pipeline.rankings(job)[no]
+        assert [hit.external_id for hit in ranking.hits] == expected(pipeline, query)
+        assert sorted(hit.coarse_rank for hit in ranking.hits) == list(range(1, 21))
+
+
+def test_second_job_over_the_same_pairs_scores_nothing_and_says_so(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    first = pipeline.submit(["a query"], k=20, top_n=5)
+    pipeline.run(first)
+    scored = len(pipeline.model.scored)
+    second = pipeline.submit(["a query"], k=20, top_n=5)
+    view = pipeline.run(second)
+    assert len(pipeline.model.scored) == scored
+    assert (view.pairs_total, view.pairs_done, view.pairs_reused) == (20, 20, 20)
+    ours, theirs = pipeline.rankings(second)[0], pipeline.rankings(first)[0]
+    assert ours.hits == theirs.hits
+    assert len(ours.hits) == 5
+
+
+def test_items_with_one_content_are_one_pair_and_two_hits(pipeline: Pipeline) -> None:
+    pipeline.put({"a": "the same words", "b": "the same words", "c": "other words"})
+    view = pipeline.run(job := pipeline.submit(["a query"], k=3, top_n=3))
+    assert view.pairs_total == 2
+    assert len(pipeline.model.scored) == 2
+    assert {hit.external_id for hit in pipeline.rankings(job)[0].hits} == {"a", "b", "c"}
+
+
+def test_empty_corpus_gives_an_empty_ranking_and_a_warning(pipeline: Pipeline) -> None:
+    view = pipeline.run(job := pipeline.submit(["a query"]))
+    assert view.state is JobState.SUCCEEDED
+    assert {"code": "fewer_candidates", "queries": 1} in view.warnings
+    assert (pipeline.rankings(job)[0].found, pipeline.rankings(job)[0].asked) == (0, 10)
+
+
+def test_items_that_wait_for_their_vectors_are_a_warning(pipeline: Pipeline) -> None:
+    pipeline.put_unembedded(TEXTS)
+    view = pipeline.run(pipeline.submit(["a query"]))
+    assert {"code": "items_pending", "items": 20} in view.warnings
+
+
+def test_unreadable_item_is_an_item_error_and_has_no_score(pipeline: Pipeline) -> None:
+    pipeline.put({"good": "a text", "fine": "words", "bad": "unreadable text"})
+    view = pipeline.run(job := pipeline.submit(["a query"]))
+    ranking = pipeline.rankings(job)[0]
+    assert view.state is JobState.SUCCEEDED
+    assert view.pairs_failed == 1
+    assert {hit.external_id for hit in ranking.hits} == {"good", "fine"}
+    assert ranking.errors == [{"id": "bad", "code": "too_long", "retryable": False}]
+    assert {"code": "item_errors", "items": 1} in view.warnings
+
+
+def test_query_whose_candidates_mostly_fail_has_no_ranking(pipeline: Pipeline) -> None:
+    pipeline.put({"one": "unreadable one", "two": "unreadable two", "three": "words"})
+    view = pipeline.run(job := pipeline.submit(["a query"]))
+    assert view.state is JobState.FAILED
+    assert view.error is not None
+    assert view.error["code"] == "too_many_item_errors"
+    assert pipeline.rankings(job) == []
+
+
+def test_changed_item_keeps_its_id_and_is_found_by_its_new_content(pipeline: Pipeline) -> None:
+    (before,) = pipeline.put({"a": "old words"})
+    (after,) = pipeline.put({"a": "new words"})
+    assert before == after
+    pipeline.run(job := pipeline.submit(["a query"]))
+    hit = pipeline.rankings(job)[0].hits[0]
+    margin = pair_score(LoadedContent(0, "a query"), LoadedContent(0, "new words")).margin
+    assert hit.margin == pytest.approx(margin, abs=1e-12)
+    assert pipeline.put({"a": "new words"}) == []
+
+
+def test_instruction_makes_another_pair(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    pipeline.run(pipeline.submit(["a query"], k=20, top_n=20))
+    job = pipeline.submit(["a query"], instruction="find the opposite", k=20, top_n=20)
+    assert pipeline.run(job).pairs_reused == 0
+
+
+def test_claim_finds_nothing_while_another_holds_the_slice(pipeline: Pipeline) -> None:
+    job = pipeline.submit(["a query"])
+    assert pipeline.claim(job, Stage.RETRIEVE) is not None
+    assert pipeline.claim(job, Stage.RETRIEVE) is None
+    pipeline.expect(job, JobState.RETRIEVING)
+
+
+def test_commit_under_an_old_token_changes_nothing(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    pipeline.run(job := pipeline.submit(["a query"], k=20, top_n=20), Stage.RETRIEVE)
+    dead = pipeline.claim(job, Stage.SCORE)
+    assert dead is not None
+    expire(pipeline)
+    assert pipeline.claim(job, Stage.SCORE) is not None
+    with pipeline.database.begin() as connection:
+        work = ledger.work(connection, dead)
+    false = PairScore(9.0, 1.0, 1.0, 0.0, (None,), ((9.0, 0.0),))
+    with pytest.raises(LeaseLost), pipeline.database.begin() as connection:
+        ledger.commit_batch(
+            connection, dead, work, {work.pairs[0]: false}, {}, 1, timedelta(seconds=30)
+        )
+    with pipeline.database.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pair_score")).scalar() == 0
+    with pytest.raises(LeaseLost):
+        pipeline.runtime.close(dead)
+
+
+def test_first_committed_score_wins(pipeline: Pipeline) -> None:
+    pipeline.put({"a": "words"})
+    pipeline.run(job := pipeline.submit(["a query"]), Stage.RETRIEVE)
+    held = pipeline.claim(job, Stage.SCORE)
+    assert held is not None
+    scorer = pipeline.scorer
+    with pipeline.database.begin() as connection:
+        work = ledger.work(connection, held)
+    for margin in (1.0, 2.0):
+        score = PairScore(margin, 0.5, 1.0, 0.0, (None,), ((margin, 0.0),))
+        with pipeline.database.begin() as connection:
+            ledger._insert_scores(
+                connection, 1, work.scorer_id, {work.pairs[0]: score}, scorer.provenance_id
+            )
+    pipeline.runtime.close(held)
+    pipeline.run(job, Stage.RANK)
+    assert pipeline.rankings(job)[0].hits[0].margin == 1.0
+
+
+def test_slice_goes_on_from_the_batches_that_were_committed(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    pipeline.run(job := pipeline.submit(["a query"], k=20, top_n=20), Stage.RETRIEVE)
+    held = pipeline.claim(job, Stage.SCORE)
+    assert held is not None
+    scorer = pipeline.scorer
+    with pipeline.database.begin() as connection:
+        work = ledger.work(connection, held)
+    prepared, failures = scorer._prepare(held, pipeline.model.specs[0], work.pairs[:3])
+    scorer._commit(held, work, scorer._submit(prepared, failures, bulk=False))
+    expire(pipeline)
+    view = pipeline.run(job)
+    assert view.state is JobState.SUCCEEDED
+    assert (view.pairs_done, view.pairs_total) == (20, 20)
+    assert len(pipeline.model.scored) == len(set(pipeline.model.scored)) == 20
+
+
+def test_cancelled_job_starts_no_batch_and_writes_no_ranking(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    pipeline.run(job := pipeline.submit(["a query"], k=20, top_n=20), Stage.RETRIEVE)
+    held = pipeline.claim(job, Stage.SCORE)
+    assert held is not None
+    with pipeline.database.begin() as connection:
+        assert jobs.cancel(connection, pipeline.tenant_id, job)
+    assert pipeline.scorer.run(held) is False
+    assert pipeline.model.scored == []
+    view = pipeline.run(job)
+    assert view.state is JobState.CANCELLED
+    assert pipeline.rankings(job) == []
+    with pipeline.database.begin() as connection:
+        assert not jobs.cancel(connection, pipeline.tenant_id, job)
+
+
+def test_ranking_is_not_written_after_the_cancel(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    job = pipeline.submit(["a query"])
+    pipeline.run(job, Stage.RETRIEVE, Stage.SCORE)
+    held = pipeline.claim(job, Stage.RANK)
+    assert held is not None
+    with pipeline.database.begin() as connection:
+        ask = rankings.ask(connection, job)
+        jobs.cancel(connection, pipeline.tenant_id, job)
+    with pipeline.database.begin() as connection:
+        rankings.rank(connection, held, 0, ask)
+    assert pipeline.rankings(job) == []
+
+
+def test_slice_that_loses_three_workers_fails_its_job_with_the_reason(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    pipeline.run(job := pipeline.submit(["a query"], k=20, top_n=20), Stage.RETRIEVE)
+    for _ in range(3):
+        assert pipeline.claim(job, Stage.SCORE) is not None
+        expire(pipeline)
+    held = pipeline.claim(job, Stage.SCORE)
+    assert held is not None
+    assert held.no == 1
+    with pipeline.database.begin() as connection:
+        slices.release(connection, held)
+        ended = slices.lost(connection)
+        assert [one.no for one in ended] == [0]
+        for one in ended:
+            stages.close_failed(connection, one, 8)
+    view = pipeline.run(job)
+    assert view.state is JobState.FAILED
+    assert view.error is not None
+    assert view.error["code"] == "scoring_failed"
+    assert view.pairs_failed == 8
+
+
+def test_partial_job_says_which_query_has_no_ranking(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    job = pipeline.submit(["one", "two", "three"], k=5, top_n=5)
+    for _ in range(3):
+        assert pipeline.claim(job, Stage.RETRIEVE) is not None
+        expire(pipeline)
+    pipeline.run(job, Stage.RETRIEVE)
+    with pipeline.database.begin() as connection:
+        for one in slices.lost(connection):
+            stages.close_failed(connection, one, 8)
+    view = pipeline.run(job)
+    assert view.state is JobState.PARTIAL
+    assert [ranking.query_no for ranking in pipeline.rankings(job)] == [2]
+    with pipeline.database.begin() as connection:
+        errors = rankings.query_errors(connection, pipeline.tenant_id, job)
+    assert [(one.query_no, one.error["code"]) for one in errors] == [
+        (0, "retrieval_failed"),
+        (1, "retrieval_failed"),
+    ]
+
+
+def test_bulk_slice_gives_way_to_interactive_work(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    bulk = pipeline.submit(["bulk query"], k=20, top_n=20, kind=JobKind.BATCH)
+    pipeline.run(bulk, Stage.RETRIEVE)
+    held = pipeline.claim(bulk, Stage.SCORE)
+    assert held is not None
+    urgent = pipeline.submit(["urgent query"])
+    pipeline.run(urgent, Stage.RETRIEVE)
+    assert pipeline.scorer.run(held) is False
+    assert pipeline.run(urgent).state is JobState.SUCCEEDED
+    assert pipeline.run(bulk).state is JobState.SUCCEEDED
+
+
+def test_wrong_scorer_fails_the_job_and_names_the_reason(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    pipeline.model.specs = (replace(pipeline.model.specs[0], weights_sha256="other"),)
+    view = pipeline.run(pipeline.submit(["a query"]))
+    assert view.state is JobState.FAILED
+    with pipeline.database.begin() as connection:
+        codes = connection.execute(
+            text("SELECT DISTINCT error_code FROM slice WHERE stage='score'")
+        )
+        assert codes.scalars().all() == ["scorer_not_served"]
+
+
+def test_sweep_publishes_what_waits_and_doubles_the_pause(
+    pipeline: Pipeline, broker_url: str
+) -> None:
+    from repick.queue import make_app
+
+    app = make_app(broker_url)
+    sweep = Sweep(pipeline.runtime.settings, pipeline.database, app)
+    pipeline.submit(["a query"])
+    assert sweep.tick() == 1  # its queue is empty, so it is published at once
+    assert sweep.tick() == 0  # now a message waits there
+    with pipeline.database.begin() as connection:
+        connection.execute(text("UPDATE slice SET publish_at = now()"))
+    assert sweep.tick() == 1
+    with pipeline.database.begin() as connection:
+        pause = connection.execute(text("SELECT publish_at - now() FROM slice")).scalar_one()
+    assert timedelta(seconds=15) < pause <= timedelta(seconds=20)
+    app.close()
+
+
+def expire(pipeline: Pipeline) -> None:
+    """Let all leases run out, as if the workers had died long ago."""
+    with pipeline.database.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE slice SET lease_until = now() - interval '1 s',"
+                " publish_at = now() - interval '1 s' WHERE state = 'claimed'"
+            )
+        )
