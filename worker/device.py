@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import PriorityQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -28,12 +28,10 @@ def end_process() -> None:
     os._exit(EXIT_DEADLINE)
 
 
-@dataclass(order=True)
+@dataclass(frozen=True, slots=True)
 class _Work(Generic[T]):
-    bulk: bool
-    no: int
-    run: Callable[[], T] = field(compare=False)
-    done: Future[T] = field(compare=False)
+    run: Callable[[], T]
+    done: Future[T]
 
 
 class Device:
@@ -42,7 +40,8 @@ class Device:
     def __init__(self, deadline_s: float, on_deadline: Callable[[], None] = end_process) -> None:
         self._deadline_s = deadline_s
         self._on_deadline = on_deadline
-        self._line: PriorityQueue[_Work[object] | _Stop] = PriorityQueue()
+        # (bulk, number, work): interactive first, then in order of arrival; None ends the thread.
+        self._line: PriorityQueue[tuple[float, int, _Work[Any] | None]] = PriorityQueue()
         self._numbers = itertools.count()
         self._started: float | None = None
         self._closing = threading.Event()
@@ -58,18 +57,18 @@ class Device:
 
     def __exit__(self, *exc: object) -> None:
         self._closing.set()
-        self._line.put(_Stop())
+        self._line.put((float("inf"), 0, None))
         for thread in self._threads:
             thread.join()
 
     def submit(self, run: Callable[[], T], *, bulk: bool = False) -> Future[T]:
         """Put a batch in line; the future gives its result or raises what it raised."""
         done: Future[T] = Future()
-        self._line.put(_Work(bulk, next(self._numbers), run, done))  # type: ignore[arg-type]
+        self._line.put((bulk, next(self._numbers), _Work(run, done)))
         return done
 
     def _serve(self) -> None:
-        while isinstance(work := self._line.get(), _Work):
+        while (work := self._line.get()[2]) is not None:
             self._started = time.monotonic()
             try:
                 work.done.set_result(work.run())
@@ -84,11 +83,3 @@ class Device:
                 log.critical("a batch passed its deadline", deadline_s=self._deadline_s)
                 self._on_deadline()
                 return
-
-
-@dataclass(order=True)
-class _Stop:
-    """Last in line: everything handed in before it is still done."""
-
-    bulk: float = float("inf")
-    no: float = float("inf")

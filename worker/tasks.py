@@ -8,7 +8,7 @@ from __future__ import annotations
 from celery import Celery
 
 from repick.jobs import Slice, Stage
-from repick.queue import EMBED, TASK, job_id
+from repick.queue import EMBED, TASK, job_id, publish_embedding
 from repick.store import slices
 from worker.embed import Embedder
 from worker.rank import rank_slice
@@ -37,6 +37,8 @@ def coarse_tasks(app: Celery, retriever: Retriever, embedder: Embedder) -> None:
     def embed(space: int) -> None:
         if batch := embedder.claim(space):
             embedder.run(batch)
+            # One message goes on for the whole space, at the end of the line after each batch.
+            publish_embedding(app, space, embedder.encoder.spec.queue)
 
 
 def fine_tasks(app: Celery, scorer: SliceScorer) -> None:

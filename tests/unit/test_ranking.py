@@ -1,0 +1,113 @@
+"""Ranking order (METHOD §2), legal moves of a job, fingerprints."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repick.jobs import MOVES, JobState
+from repick.ranking import Candidate, failure, ranked
+from repick.specs import EncoderSpec, Enhancement, Readout, ScorerSpec, fingerprint
+from repick.store.jobs import chunks
+
+SPEC = ScorerSpec("m", "f", "w", "t")
+
+
+def candidate(item: int, margin: float | None, coarse: float, **more: object) -> Candidate:
+    made = Candidate(item, f"item-{item}", item, item, coarse, score=0.5, margin=margin)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def test_margin_decides_then_coarse_score_then_item_id() -> None:
+    found = [
+        candidate(4, 1.0, 0.5),
+        candidate(3, 1.0, 0.5),
+        candidate(2, 1.0, 0.7),
+        candidate(1, 2.0, 0.1),
+    ]
+    assert [one.item_id for one in ranked(found, Readout.CHOICE, 10)] == [1, 2, 3, 4]
+
+
+def test_paper_readout_orders_by_truncated_score_entropy_and_coarse_rank() -> None:
+    found = [
+        candidate(1, None, 0.9, score=0.5, entropy=2.0),
+        candidate(2, None, 0.8, score=0.5, entropy=1.0),
+        candidate(3, None, 0.7, score=0.6, entropy=3.0),
+        candidate(4, None, 0.6, score=0.5, entropy=1.0),
+    ]
+    assert [one.item_id for one in ranked(found, Readout.PAPER, 10)] == [3, 2, 4, 1]
+
+
+def test_candidate_without_a_score_is_never_ranked() -> None:
+    found = [candidate(1, 1.0, 0.5), replace(candidate(2, None, 0.5), score=None)]
+    assert [one.item_id for one in ranked(found, Readout.CHOICE, 10)] == [1]
+
+
+def test_score_without_a_margin_is_an_error_and_no_zero() -> None:
+    with pytest.raises(ValueError, match="without a margin"):
+        ranked([candidate(1, None, 0.5)], Readout.CHOICE, 10)
+
+
+@given(st.lists(st.floats(-20, 20), max_size=30), st.randoms())
+def test_order_does_not_depend_on_the_order_of_candidates(
+    margins: list[float], random: object
+) -> None:
+    found = [candidate(no, margin, 0.5) for no, margin in enumerate(margins)]
+    shuffled = list(found)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert ranked(found, Readout.CHOICE, 99) == ranked(shuffled, Readout.CHOICE, 99)
+
+
+def test_query_fails_when_a_pair_was_never_judged() -> None:
+    found = [candidate(1, 1.0, 0.5), replace(candidate(2, None, 0.5), score=None)]
+    error = failure(found)
+    assert error is not None
+    assert error["code"] == "scoring_failed"
+    assert failure([candidate(1, 1.0, 0.5)]) is None
+    assert failure([]) is None
+
+
+def test_final_states_are_never_left_and_every_other_can_end() -> None:
+    final = {state for state in JobState if state.final}
+    assert final == {
+        JobState.SUCCEEDED,
+        JobState.PARTIAL,
+        JobState.FAILED,
+        JobState.CANCELLED,
+    }
+    for state in set(JobState) - final:
+        assert JobState.CANCELLED in MOVES[state]
+
+
+def test_first_fired_layer_is_the_first_pass_that_fired() -> None:
+    assert candidate(1, 1.0, 0.5, enhanced_at=(None, 6)).first_enhanced_at == 6
+    assert candidate(1, 1.0, 0.5, enhanced_at=(None,)).first_enhanced_at is None
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ScorerSpec)])
+def test_every_field_of_a_scorer_changes_its_fingerprint(name: str) -> None:
+    other: dict[str, object] = {
+        "readout": Readout.RATING,
+        "enhancement": Enhancement(alpha=0.3),
+        "images": replace(SPEC.images, max_pixels=1),
+        "untrained": True,
+        "max_tokens": 1,
+        "code_version": 99,
+    }
+    changed = replace(SPEC, **{name: other.get(name, "other")})  # type: ignore[arg-type]
+    assert fingerprint(changed) != fingerprint(SPEC)
+
+
+def test_encoder_and_scorer_never_share_a_fingerprint() -> None:
+    assert fingerprint(EncoderSpec("e", "f", "w", "t", 8)) != fingerprint(SPEC)
+    assert fingerprint(SPEC) == fingerprint(ScorerSpec("m", "f", "w", "t"))
+
+
+@given(st.integers(0, 500), st.integers(1, 70))
+def test_chunks_cover_each_number_once(count: int, size: int) -> None:
+    numbers = [n for first, last in chunks(count, size) for n in range(first, last + 1)]
+    assert numbers == list(range(count))
+    assert all(last - first < size for first, last in chunks(count, size))
