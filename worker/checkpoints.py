@@ -85,7 +85,7 @@ def open_checkpoint(location: str, name: str = "") -> Checkpoint:
 
 def _folder(location: str) -> Path:
     path = Path(location).expanduser()
-    if path.is_dir():
+    if location and path.is_dir():
         return path.resolve()
     hub = _HUB_ID.fullmatch(location)
     if not hub:
