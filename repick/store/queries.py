@@ -1,0 +1,69 @@
+"""The queries of a job: what a retrieval slice has to embed and search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from repick.errors import NotFound
+from repick.jobs import Slice
+from repick.store import spaces, stages
+from repick.store.spaces import Space
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuery:
+    query_no: int
+    content_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """A retrieval slice's work: which queries still have no candidates, where, and how many."""
+
+    space: Space
+    encoder_fingerprint: str
+    k: int
+    queries: tuple[OpenQuery, ...]
+
+
+def retrieval(connection: Connection, held: Slice) -> Retrieval:
+    """What is left of a held retrieval slice. Raises NotFound when its corpus was deleted."""
+    job = connection.execute(
+        text(
+            "SELECT job.k, job.space_id, encoder.fingerprint FROM job"
+            " JOIN encoder ON encoder.id = job.encoder_id WHERE job.id = :job"
+        ),
+        {"job": held.job_id},
+    ).one()
+    space = spaces.by_id(connection, job.space_id)
+    if space is None:
+        raise NotFound("the corpus was deleted", code="corpus_deleted", job_id=held.job_id)
+    rows = connection.execute(
+        text(
+            "SELECT q.query_no, q.content_id FROM job_query q WHERE q.job_id = :job"
+            " AND q.query_no BETWEEN :first AND :last AND q.error IS NULL AND NOT EXISTS"
+            " (SELECT FROM candidate c WHERE c.job_id = q.job_id AND c.query_no = q.query_no)"
+            " ORDER BY q.query_no"
+        ),
+        {"job": held.job_id, "first": held.first, "last": held.last},
+    )
+    queries = tuple(OpenQuery(row.query_no, row.content_id) for row in rows)
+    return Retrieval(space, job.fingerprint, job.k, queries)
+
+
+def search_into(
+    connection: Connection, held: Slice, task: Retrieval, query_no: int, vector: list[float]
+) -> None:
+    """Search the space with one query's vector and store its candidates."""
+    stages.propose(
+        connection, held, query_no, spaces.search(connection, task.space, vector, task.k)
+    )
+
+
+def warn_of_pending(connection: Connection, held: Slice, space: Space) -> None:
+    """Say on the job how many items could not be found because they wait for their vectors."""
+    pending = spaces.filling(connection, space).pending
+    if pending:
+        stages.warn(connection, held.job_id, "items_pending", items=pending)
