@@ -23,6 +23,7 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from demo.tokenizers import clip_tokenizer, qwen_tokenizer
 
@@ -196,4 +197,5 @@ def _save(folder: Path, model: PreTrainedModel, images: dict[str, object]) -> No
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m demo.models FOLDER")
+    disable_progress_bar()
     make_demo_models(Path(sys.argv[1]))
