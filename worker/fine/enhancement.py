@@ -26,6 +26,8 @@ from worker.fine.readout import vocabulary_logits
 TOP = 10
 """Entropy is over so many likeliest tokens, and normalised by its logarithm."""
 NEVER = -1
+_LEAST = 1e-12
+"""Divisors are at least this: a pair without an image divides zero by it, which is discarded."""
 
 
 def window(layers: int) -> tuple[int, ...]:
@@ -52,7 +54,7 @@ def inject(
     keys = memory.tokens * scale  # (B, N, D)
     found = ffn.activation(x.float() @ keys.transpose(1, 2)) @ memory.tokens  # (B, T, D)
     plain = out.float()
-    size = found.abs().mean(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    size = found.abs().mean(-1, keepdim=True).clamp(min=_LEAST)
     rescaled = found * (plain.abs().mean(-1, keepdim=True) / size)
     return ((1 - alpha) * plain + alpha * rescaled).to(out.dtype)
 
@@ -79,8 +81,7 @@ class Memory:
                 row[:count] = torch.cat(list(parts))
         rows = torch.tensor(counts, device=like.device)
         mean = tokens.abs().sum((1, 2)) / (rows.clamp(min=1) * like.shape[-1])
-        tiny = torch.finfo(torch.float32).tiny
-        return cls(tokens, mean.clamp(min=tiny), rows > 0)
+        return cls(tokens, mean.clamp(min=_LEAST), rows > 0)
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ order change no score.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
@@ -213,8 +213,10 @@ class FineModel:
     def _enhanced(
         self, setting: Enhancement | None, last: Tensor, seen: Sequence[Sequence[Tensor]]
     ) -> Iterator[Firing | None]:
-        installed = self._enhancer.installed(setting, last, seen) if setting else nullcontext()
-        with installed as firing:
+        if setting is None or not any(seen):  # without an image nothing can fire
+            yield None
+            return
+        with self._enhancer.installed(setting, last, seen) as firing:
             yield firing
 
     def _pack(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:

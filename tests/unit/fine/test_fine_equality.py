@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ def pairs(content: Callable[..., LoadedContent]) -> list[Pair]:
         content("a circle"),
         content("what the caller wants, in rather more words than the other one has"),
         content(picture=9),
+        content(picture=1, size=(200, 80)),
         content("make it blue", picture=8, size=(100, 130), instruction="Find the edited picture."),
     ]
     documents = [
@@ -213,3 +215,17 @@ def test_the_model_that_scored_a_pair_keeps_nothing_of_it(
     first = margins(fine_model, plain_spec, pairs[:3])
     margins(fine_model, plain_spec, pairs[9:])
     assert margins(fine_model, plain_spec, pairs[:3]) == first
+
+
+def test_threads_prepare_the_same_pairs_as_one(
+    fine_model: FineModel, plain_spec: ScorerSpec, pairs: list[Pair]
+) -> None:
+    alone = [fine_model.prepare(*pair, plain_spec) for pair in pairs]
+    with ThreadPoolExecutor(4) as pool:
+        made = list(
+            pool.map(lambda pair: fine_model.prepare(pair[0], pair[1], plain_spec), pairs * 3)
+        )
+    for one, other in zip(alone * 3, made, strict=True):
+        assert one.prompts == other.prompts
+        for image, same in zip(one.images, other.images, strict=True):
+            assert torch.equal(image.pixels, same.pixels)

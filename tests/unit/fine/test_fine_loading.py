@@ -72,6 +72,21 @@ def test_a_checkpoint_that_lacks_weights_is_refused_and_not_filled_with_random_o
         load(copied, fine_model)
 
 
+def test_a_checkpoint_whose_head_is_its_embeddings_is_whole(
+    copied: Checkpoint, fine_model: FineModel, content: Callable[..., LoadedContent]
+) -> None:
+    config = copied.folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"tie_word_embeddings": True}))
+    path = copied.folder / "model.safetensors"
+    weights = load_file(path)
+    del weights["lm_head.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    model = load(copied, fine_model)
+    assert torch.equal(model.family.decoder.head, weights["model.embed_tokens.weight"])
+    spec = model.specs[0]
+    assert len(model.score([model.prepare(content("a"), content(picture=1), spec)])) == 1
+
+
 def test_a_readout_that_was_not_loaded_is_refused(
     tiny_checkpoint: Checkpoint, fine_model: FineModel, content: Callable[..., LoadedContent]
 ) -> None:
