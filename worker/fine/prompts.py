@@ -102,8 +102,14 @@ class Block:
 
 def layout(query: LoadedContent, document: LoadedContent) -> tuple[Block, Block]:
     """The two blocks in their order: the query first where it has an image (METHOD §2)."""
+    return _blocks(query, document, query_first=query.image is not None)
+
+
+def _blocks(
+    query: LoadedContent, document: LoadedContent, *, query_first: bool
+) -> tuple[Block, Block]:
     instruction = f"Instruction: {query.instruction}\n" if query.instruction else ""
-    if query.image is not None:
+    if query_first:
         return _block(f"{instruction}Query: ", query), _block("Candidate: ", document)
     return _block(f"{instruction}Candidate: ", document), _block("Query: ", query)
 
@@ -221,7 +227,10 @@ class PromptWriter:
     def sha256(self, readout: Readout, labels: Sequence[Sequence[str]]) -> str:
         """Hash of all wording of a readout: frame, both orders, questions and labels."""
         words = LoadedContent(0, "{text}", instruction="{instruction}")
-        orders = [[part.before, part.after] for part in layout(words, words)]
+        orders = [
+            [block.before for block in _blocks(words, words, query_first=query_first)]
+            for query_first in (True, False)
+        ]
         value = {
             "frame": [self._frame.head, self._frame.tail],
             "layout": orders,

@@ -48,7 +48,7 @@ NOT_SPECIAL = ("<tool_call>", "</tool_call>")
 WORDS = (
     "A B Yes No True False Right Wrong yes no true false right wrong YES NO TRUE FALSE RIGHT WRONG"
 )
-LIMITS = ImageLimits(min_pixels=4 * 28 * 28, max_pixels=12 * 28 * 28)
+LIMITS = ImageLimits(min_pixels=6 * 28 * 28, max_pixels=16 * 28 * 28)
 
 
 def make_tokenizer() -> Qwen2Tokenizer:

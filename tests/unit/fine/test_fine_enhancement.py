@@ -132,8 +132,12 @@ def prepare(model: FineModel, pairs: Any, setting: Enhancement | None) -> list[P
 
 @pytest.fixture(scope="module")
 def gamma(fine_model: FineModel, reference: Any, pairs: Any) -> float:
+    return middle_entropy(fine_model, reference, pairs, final_norm=True)
+
+
+def middle_entropy(fine_model: FineModel, reference: Any, pairs: Any, *, final_norm: bool) -> float:
     """Between the highest entropies of two pairs, so that some pairs fire and some do not."""
-    never = Enhancement(gamma=2.0)
+    never = Enhancement(gamma=2.0, final_norm=final_norm)
     seen = [
         max(written_out(reference, one, never).entropies)
         for one in prepare(fine_model, pairs, never)
@@ -149,12 +153,11 @@ def test_a_batch_equals_the_written_out_method(
     fine_model: FineModel,
     reference: Any,
     pairs: Any,
-    gamma: float,
     positions: Positions,
     final_norm: bool,
 ) -> None:
-    threshold = gamma if final_norm else 0.1
-    setting = Enhancement(0.3, threshold, positions, final_norm)
+    gamma = middle_entropy(fine_model, reference, pairs, final_norm=final_norm)
+    setting = Enhancement(0.3, gamma, positions, final_norm)
     prepared = prepare(fine_model, pairs, setting)
     expected = [written_out(reference, one, setting) for one in prepared]
     spread = statistics.pstdev(one.margin for one in expected)

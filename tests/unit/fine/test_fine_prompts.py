@@ -15,13 +15,16 @@ from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
 from repick.specs import Readout, ScorerSpec
 from worker.fine.prompts import (
+    Frame,
     ImageSegment,
     PlainTokenizer,
     Prompt,
+    PromptWriter,
     TextSegment,
     layout,
     read_frame,
 )
+from worker.fine.readout import WORDS
 from worker.fine.scorer import FineModel
 
 HEAD = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
@@ -234,3 +237,13 @@ def test_readouts_that_ask_differently_have_different_hashes(fine_model: FineMod
     hashes = {spec.readout: spec.prompt_sha256 for spec in fine_model.specs}
     assert hashes.pop(Readout.PAPER) == hashes[Readout.TRUE_FALSE]
     assert len(set(hashes.values())) == len(hashes)
+
+
+def test_the_hash_changes_with_the_chat_template(fine_model: FineModel, tokenizer: Any) -> None:
+    plain = PlainTokenizer(tokenizer.backend_tokenizer)
+    writers = [
+        PromptWriter(plain, Frame(head, TAIL, (), ()), ((), ())) for head in (HEAD, HEAD + " ")
+    ]
+    labels = WORDS[Readout.CHOICE]
+    hashes = [writer.sha256(Readout.CHOICE, labels) for writer in writers]
+    assert hashes[0] == spec_of(fine_model, Readout.CHOICE).prompt_sha256 != hashes[1]
