@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -64,8 +63,6 @@ class SliceState(StrEnum):
 
 
 MAX_ATTEMPTS = 3
-LEASE = timedelta(seconds=30)
-"""The deadline of a batch (20 s) plus 10 s; each committed batch renews it."""
 
 
 @dataclass(frozen=True, slots=True)

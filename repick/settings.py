@@ -53,10 +53,12 @@ class Settings(BaseSettings):
     slice_pairs: Annotated[int, Field(ge=1)] = 64
     batch_pairs: Annotated[int, Field(ge=1)] = 16
     batch_deadline_s: float = 20.0
+    """A batch that computes for longer ends its process; its lease is then taken by another."""
+    lease_margin_s: float = 10.0
+    """A slice is leased for a batch's deadline and this; each committed batch renews it."""
     worker_threads: Annotated[int, Field(ge=1)] = 4
     """Threads of a worker that claim and prepare; the device thread is one more."""
     sweep_interval_s: float = 5.0
-    republish_after_s: float = 10.0
     exact_search_rows: int = 20_000
     """Above this many vectors a space is searched through its own HNSW index."""
 

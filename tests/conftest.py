@@ -52,8 +52,14 @@ def template_database(servers: embedded.Servers) -> str:
 @pytest.fixture
 def database_url(servers: embedded.Servers, template_database: str) -> Iterator[str]:
     """A migrated database of this test alone, in SQLAlchemy's form of address."""
+    with cloned_database(servers, template_database) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def cloned_database(servers: embedded.Servers, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
-    names = {"new": sql.Identifier(name), "template": sql.Identifier(template_database)}
+    names = {"new": sql.Identifier(name), "template": sql.Identifier(template)}
     _administer(servers, sql.SQL("CREATE DATABASE {new} TEMPLATE {template}").format(**names))
     yield _address(servers, name)
     _administer(servers, sql.SQL("DROP DATABASE {new} WITH (FORCE)").format(**names))

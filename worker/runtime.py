@@ -39,7 +39,7 @@ class Runtime:
 
     @property
     def lease(self) -> timedelta:
-        return timedelta(seconds=self.settings.batch_deadline_s + 10)
+        return timedelta(seconds=self.settings.batch_deadline_s + self.settings.lease_margin_s)
 
     def dispatch(self, dispatch: Dispatch | None) -> None:
         if dispatch is not None:

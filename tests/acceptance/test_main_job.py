@@ -1,0 +1,202 @@
+"""The main job over HTTP with every real part: submit, retrieve, score, rank, poll, Flower."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from demo.corpus import demo_items
+from tests.acceptance.stack import Stack, Tenant, until
+
+pytestmark = pytest.mark.acceptance
+
+
+def as_json(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
+
+def items(count: int) -> list[dict[str, Any]]:
+    found = []
+    for one in demo_items()[:count]:
+        item: dict[str, Any] = {"id": one.id, "metadata": dict(one.metadata)}
+        if one.text:
+            item["text"] = one.text
+        if one.image:
+            item["image"] = as_json(one.image)
+        found.append(item)
+    return found
+
+
+def hits(view: dict[str, Any], query: int = 0) -> list[str]:
+    return [hit["id"] for hit in view["rankings"][query]["hits"]]
+
+
+def margins(view: dict[str, Any]) -> dict[tuple[int, str], float]:
+    return {
+        (ranking["query"], hit["id"]): hit["margin"]
+        for ranking in view["rankings"]
+        for hit in ranking["hits"]
+    }
+
+
+@pytest.fixture(scope="session")
+def tenant(stack: Stack) -> Tenant:
+    tenant = stack.client("first")
+    tenant.load("demo", items(40))
+    return tenant
+
+
+def test_queries_of_every_kind_are_ranked(tenant: Tenant) -> None:
+    picture = next(one.image for one in demo_items() if one.image)
+    job = tenant.submit(
+        corpus="demo",
+        queries=[
+            {"text": "a red circle left of a blue square"},
+            {"image": as_json(picture)},
+            {"image": as_json(picture), "text": "but with a green star"},
+        ],
+        k=12,
+        top_n=6,
+        metadata={"who": "acceptance"},
+    )
+    view = tenant.finished(job)
+    assert view["state"] == "succeeded", view
+    assert view["untrained"] is True
+    assert view["metadata"] == {"who": "acceptance"}
+    assert view["progress"]["pairs_done"] == view["progress"]["pairs_total"] == 36
+    assert [len(ranking["hits"]) for ranking in view["rankings"]] == [6, 6, 6]
+    for ranking in view["rankings"]:
+        ordered = [hit["margin"] for hit in ranking["hits"]]
+        assert ordered == sorted(ordered, reverse=True)
+        assert all(0 < hit["label_mass"] <= 1 for hit in ranking["hits"])
+
+
+def test_second_job_over_the_same_pairs_scores_nothing(tenant: Tenant) -> None:
+    ask = {"corpus": "demo", "query": {"text": "something to ask twice"}, "k": 10}
+    first = tenant.finished(tenant.submit(**ask))
+    second = tenant.finished(tenant.submit(**ask))
+    assert first["progress"]["pairs_reused"] == 0
+    assert second["progress"]["pairs_reused"] == second["progress"]["pairs_total"] == 10
+    assert second["rankings"][0]["hits"] == first["rankings"][0]["hits"]
+
+
+def test_waiting_client_gets_the_finished_job_in_one_answer(tenant: Tenant) -> None:
+    answer = tenant.http.post(
+        "/v1/jobs",
+        json={"corpus": "demo", "query": {"text": "wait for me"}, "k": 5},
+        headers={"Prefer": "wait=30"},
+    )
+    assert answer.status_code == 200
+    assert answer.json()["state"] == "succeeded"
+    assert len(answer.json()["rankings"][0]["hits"]) == 5
+
+
+def test_readouts_of_one_model_share_a_worker(tenant: Tenant) -> None:
+    scorer = "qwen2.5-vl-tiny-untrained:yes_no:plain"
+    job = tenant.submit(corpus="demo", query={"text": "yes or no"}, k=5, scorer=scorer)
+    view = tenant.finished(job)
+    assert view["state"] == "succeeded"
+    assert view["scorer"]["name"] == scorer
+    assert all(hit["enhanced_at"] is None for hit in view["rankings"][0]["hits"])
+
+
+def test_flower_shows_the_finished_task_by_name_and_job_id(stack: Stack, tenant: Tenant) -> None:
+    job = tenant.submit(corpus="demo", query={"text": "look at me in Flower"}, k=5)
+    tenant.finished(job)
+    auth = ("repick", "petals")
+
+    def names() -> set[str]:
+        answer = httpx.get(f"{stack.flower_url}/api/tasks", auth=auth, trust_env=False)
+        assert answer.status_code == 200
+        tasks = answer.json().values()
+        return {t["name"] for t in tasks if job in t["args"] and t["state"] == "SUCCESS"}
+
+    wanted = {"repick.retrieve", "repick.score", "repick.rank"}
+    until(lambda: wanted <= names(), 20, "Flower's view of the tasks")
+    workers = httpx.get(f"{stack.flower_url}/api/workers", auth=auth, trust_env=False).json()
+    kinds = {name.partition("-")[0] for name in workers}
+    assert {"coarse", "fine"} <= kinds
+    assert httpx.get(f"{stack.flower_url}/api/tasks", trust_env=False).status_code == 401
+
+
+def test_cancelled_job_stops_within_a_batch(stack: Stack, tenant: Tenant) -> None:
+    job = tenant.submit(
+        corpus="demo", queries=[{"text": f"to be cancelled {n}"} for n in range(10)], k=40
+    )
+    tenant.scoring(job, pairs=8)
+    assert tenant.http.post(f"/v1/jobs/{job}/cancel").status_code == 200
+    view = tenant.job(job)
+    assert view["state"] == "cancelled"
+    again = tenant.finished(tenant.submit(corpus="demo", query={"text": "after it"}, k=5))
+    assert again["state"] == "succeeded"
+    later = tenant.job(job)
+    assert later["progress"] == view["progress"]
+    assert later["rankings"] == []
+    assert tenant.http.post(f"/v1/jobs/{job}/cancel").status_code == 409
+
+
+def test_rankings_are_the_same_whatever_was_killed(stack: Stack, tenant: Tenant) -> None:
+    """Workers are killed (-9) at several points of a job and the broker is wiped under it.
+
+    The undisturbed run is another tenant's, with whom no score is shared.
+    """
+    ask: dict[str, Any] = {
+        "corpus": "demo",
+        "queries": [{"text": f"kill the worker {n}"} for n in range(6)],
+        "k": 40,
+    }
+    calm = stack.client("calm")
+    calm.load("demo", items(40))
+    expected = calm.finished(calm.submit(**ask))
+    assert expected["progress"]["pairs_done"] == 240
+
+    stack.kill("coarse")  # before it can retrieve
+    job = tenant.submit(**ask)
+    stack.start("coarse")
+    for pairs in (1, 60, 140):
+        tenant.scoring(job, pairs, within_s=120)
+        stack.kill("fine-1")
+        with redis.Redis.from_url(stack.environment["REPICK_BROKER_URL"]) as broker:
+            broker.flushall()
+        stack.start("fine-1")
+    view = tenant.finished(job, within_s=120)
+    stack.kill("coarse")
+    stack.start("coarse")
+    assert view["state"] == "succeeded"
+    assert view["progress"]["pairs_done"] == view["progress"]["pairs_total"] == 240
+    ours, theirs = margins(view), margins(expected)
+    assert ours.keys() == theirs.keys()
+    assert max(abs(ours[pair] - theirs[pair]) for pair in ours) <= 1e-4
+
+
+def test_worker_told_to_stop_loses_no_batch(stack: Stack, tenant: Tenant) -> None:
+    job = tenant.submit(
+        corpus="demo", queries=[{"text": f"soft shutdown {n}"} for n in range(4)], k=40
+    )
+    tenant.scoring(job, pairs=4)
+    assert stack.terminate("fine-1", within_s=30) == 0
+    stack.start("fine-1")
+    view = tenant.finished(job, within_s=120)
+    assert view["state"] == "succeeded"
+    assert view["progress"]["pairs_done"] == 160
+
+
+def test_embedding_resumes_after_its_worker_was_killed(stack: Stack) -> None:
+    tenant = stack.client("resumes")
+    assert tenant.http.post("/v1/corpora", json={"name": "demo"}).status_code == 201
+    answer = tenant.http.put("/v1/corpora/demo/items", json={"items": items(200)})
+    assert answer.status_code == 200
+    stack.kill("coarse")
+    stack.start("coarse")
+    corpus: dict[str, Any] = {}
+
+    def embedded() -> bool:
+        corpus.update(tenant.http.get("/v1/corpora/demo").json())
+        return bool(corpus["embedded"] == corpus["items"])
+
+    until(embedded, 120, "embedding of all items")
+    assert (corpus["pending"], corpus["failed"]) == (0, {})
