@@ -12,14 +12,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from tokenizers import Tokenizer
 
 from repick.content import LoadedContent
-from repick.errors import ContentError, ModelError
 from repick.specs import Readout
+from worker.fine.tokens import Frame, PlainTokenizer
 
 _CHOICE = "Which is true?\nA. {}\nB. {}\nAnswer A or B."
 _MATCHES = "The candidate fully matches the query."
@@ -86,6 +82,13 @@ class Prompt:
     def length(self) -> int:
         return sum(segment.length for segment in self.segments)
 
+    def token_ids(self, image_token: int) -> list[int]:
+        """The prompt as token ids, `image_token` in the place of every visual token."""
+        ids: list[int] = []
+        for part in self.segments:
+            ids.extend(part.ids if isinstance(part, TextSegment) else [image_token] * part.length)
+        return ids
+
     @property
     def images(self) -> tuple[ImageSegment, ...]:
         return tuple(part for part in self.segments if isinstance(part, ImageSegment))
@@ -119,66 +122,6 @@ def _block(label: str, content: LoadedContent) -> Block:
     if content.image is None:
         return Block(label + text, content)
     return Block(label, content, text)
-
-
-class PlainTokenizer:
-    """Tokenises text in which no special or added token of the model can occur."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        state = json.loads(tokenizer.to_str())
-        self._added = frozenset(token["id"] for token in state["added_tokens"])
-        state |= {"added_tokens": [], "truncation": None, "padding": None}
-        self._tokenizer = Tokenizer.from_str(json.dumps(state))
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of `text`; ContentError where one of them would be an added token."""
-        ids = tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
-        if not self._added.isdisjoint(ids):
-            raise ContentError("unsupported", "the text cannot be told from a control token")
-        return ids
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What a chat template puts around a user's text, as written and as token ids."""
-
-    head: str
-    tail: str
-    head_ids: tuple[int, ...]
-    tail_ids: tuple[int, ...]
-
-
-SENTINEL = "repick-user-turn"
-
-
-def read_frame(tokenizer: Any, folder: Path) -> Frame:
-    """Render the checkpoint's chat template once, ready for an answer, and cut the user's text out.
-
-    Raises ModelError where there is no template or it does not keep the text in one piece.
-    """
-    messages = [{"role": "user", "content": SENTINEL}]
-    rendered = tokenizer.apply_chat_template(
-        messages,
-        chat_template=_template(tokenizer, folder),
-        tokenize=False,
-        add_generation_prompt=True,
-    )
-    parts = rendered.split(SENTINEL)
-    if len(parts) != 2:
-        raise ModelError(f"the chat template of {folder.name} does not keep a user's text as it is")
-    ids = [tuple(tokenizer(part, add_special_tokens=False)["input_ids"]) for part in parts]
-    return Frame(parts[0], parts[1], ids[0], ids[1])
-
-
-def _template(tokenizer: Any, folder: Path) -> str:
-    """The tokenizer's template, or the one that older checkpoints keep for their processor."""
-    template = tokenizer.chat_template
-    legacy = folder / "chat_template.json"
-    if not template and legacy.exists():
-        template = json.loads(legacy.read_text(encoding="utf-8")).get("chat_template")
-    if not isinstance(template, str) or not template:
-        raise ModelError(f"{folder.name} has no chat template: it is not a chat model")
-    return template
 
 
 class PromptWriter:

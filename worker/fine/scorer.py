@@ -26,16 +26,7 @@ from worker.fine.enhancement import NEVER, Enhancer, Firing
 from worker.fine.families import open_family
 from worker.fine.families.base import Family, PreparedImage
 from worker.fine.placement import device_name, pick_device, pick_dtype
-from worker.fine.prompts import (
-    QUESTIONS,
-    ImageSegment,
-    PlainTokenizer,
-    Prompt,
-    PromptWriter,
-    TextSegment,
-    layout,
-    read_frame,
-)
+from worker.fine.prompts import QUESTIONS, ImageSegment, Prompt, PromptWriter, layout
 from worker.fine.readout import (
     WORDS,
     Labels,
@@ -45,6 +36,7 @@ from worker.fine.readout import (
     read,
     vocabulary_logits,
 )
+from worker.fine.tokens import PlainTokenizer, read_frame
 from worker.selftest import check_golden, golden_pairs
 
 
@@ -225,18 +217,9 @@ class FineModel:
         ids = torch.zeros(len(prompts), width, dtype=torch.long)
         positions = torch.zeros(3, len(prompts), width, dtype=torch.long)
         for no, prompt in enumerate(prompts):
-            ids[no, : prompt.length] = torch.tensor(self._token_ids(prompt))
+            ids[no, : prompt.length] = torch.tensor(prompt.token_ids(self.family.image_token_id))
             positions[:, no, : prompt.length] = self.family.positions(prompt.segments)[0]
         return ids.to(self._device), positions.to(self._device)
-
-    def _token_ids(self, prompt: Prompt) -> list[int]:
-        ids: list[int] = []
-        for segment in prompt.segments:
-            if isinstance(segment, TextSegment):
-                ids.extend(segment.ids)
-            else:
-                ids.extend([self.family.image_token_id] * segment.length)
-        return ids
 
 
 def _image_key(content: LoadedContent) -> bytes:

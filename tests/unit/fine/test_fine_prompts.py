@@ -14,18 +14,10 @@ from hypothesis import strategies as st
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
 from repick.specs import Readout, ScorerSpec
-from worker.fine.prompts import (
-    Frame,
-    ImageSegment,
-    PlainTokenizer,
-    Prompt,
-    PromptWriter,
-    TextSegment,
-    layout,
-    read_frame,
-)
+from worker.fine.prompts import ImageSegment, Prompt, PromptWriter, TextSegment, layout
 from worker.fine.readout import WORDS
 from worker.fine.scorer import FineModel
+from worker.fine.tokens import Frame, PlainTokenizer, read_frame
 
 HEAD = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 TAIL = "<|im_end|>\n<|im_start|>assistant\n"

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from repick.content import LoadedContent
 from repick.errors import ModelError
 from repick.specs import Readout
-from worker.fine.prompts import PlainTokenizer
 from worker.fine.readout import (
     MAX_MARGIN,
     Labels,
@@ -27,6 +26,7 @@ from worker.fine.readout import (
     vocabulary_logits,
 )
 from worker.fine.scorer import FineModel
+from worker.fine.tokens import PlainTokenizer
 
 LABELS = {
     Readout.CHOICE: Labels(("A", "B"), ((3, 7), (4,))),

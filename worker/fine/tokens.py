@@ -1,0 +1,72 @@
+"""The checkpoint's tokenizer: text from outside as plain text, and the frame around a turn."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from repick.errors import ContentError, ModelError
+
+
+class PlainTokenizer:
+    """Tokenises text in which no special or added token of the model can occur."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        state = json.loads(tokenizer.to_str())
+        self._added = frozenset(token["id"] for token in state["added_tokens"])
+        state |= {"added_tokens": [], "truncation": None, "padding": None}
+        self._tokenizer = Tokenizer.from_str(json.dumps(state))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text`; ContentError where one of them would be an added token."""
+        ids = tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        if not self._added.isdisjoint(ids):
+            raise ContentError("unsupported", "the text cannot be told from a control token")
+        return ids
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a chat template puts around a user's text, as written and as token ids."""
+
+    head: str
+    tail: str
+    head_ids: tuple[int, ...]
+    tail_ids: tuple[int, ...]
+
+
+SENTINEL = "repick-user-turn"
+
+
+def read_frame(tokenizer: Any, folder: Path) -> Frame:
+    """Render the checkpoint's chat template once, ready for an answer, and cut the user's text out.
+
+    Raises ModelError where there is no template or it does not keep the text in one piece.
+    """
+    messages = [{"role": "user", "content": SENTINEL}]
+    rendered = tokenizer.apply_chat_template(
+        messages,
+        chat_template=_template(tokenizer, folder),
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    parts = rendered.split(SENTINEL)
+    if len(parts) != 2:
+        raise ModelError(f"the chat template of {folder.name} does not keep a user's text as it is")
+    ids = [tuple(tokenizer(part, add_special_tokens=False)["input_ids"]) for part in parts]
+    return Frame(parts[0], parts[1], ids[0], ids[1])
+
+
+def _template(tokenizer: Any, folder: Path) -> str:
+    """The tokenizer's template, or the one that older checkpoints keep for their processor."""
+    template = tokenizer.chat_template
+    legacy = folder / "chat_template.json"
+    if not template and legacy.exists():
+        template = json.loads(legacy.read_text(encoding="utf-8")).get("chat_template")
+    if not isinstance(template, str) or not template:
+        raise ModelError(f"{folder.name} has no chat template: it is not a chat model")
+    return template
