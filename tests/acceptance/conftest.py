@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from repick.embedded import Servers
 from tests.acceptance.stack import Stack, until
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def acceptance_database(servers: Servers, template_database: str) -> Iterator[str]:
     from tests.conftest import cloned_database
 
@@ -20,7 +19,7 @@ def acceptance_database(servers: Servers, template_database: str) -> Iterator[st
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(
     servers: Servers, acceptance_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:

@@ -43,7 +43,7 @@ def margins(view: dict[str, Any]) -> dict[tuple[int, str], float]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tenant(stack: Stack) -> Tenant:
     tenant = stack.client("first")
     tenant.load("demo", items(40))
