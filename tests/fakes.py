@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repick.content import LoadedContent
-from repick.errors import ContentError
+from repick.errors import ContentError, ModelError
 from repick.jobs import PairScore
 from repick.specs import EncoderSpec, Readout, ScorerSpec
 
@@ -23,12 +23,14 @@ SCORER = ScorerSpec("fake-scorer", "fake", "w", "t")
 
 @dataclass
 class FakeEncoder:
-    """Unit vectors from the hash of what a content shows; counts what it encoded."""
+    """Unit vectors from the hash of what a content shows; a text `no direction` has none."""
 
     spec: EncoderSpec = ENCODER
     encoded: list[int] = field(default_factory=list)
 
     def encode(self, contents: Sequence[LoadedContent], role: object) -> NDArray[np.float32]:
+        if any(one.text == "no direction" for one in contents):
+            raise ModelError("a vector is not finite", code="not_finite")
         self.encoded += [one.content_id for one in contents]
         return np.stack([self._vector(one) for one in contents])
 
@@ -40,7 +42,10 @@ class FakeEncoder:
 
 @dataclass
 class FakeFineModel:
-    """Margins from the hash of the pair; texts that contain `unreadable` cannot be prepared."""
+    """Margins from the hash of the pair.
+
+    Documents that contain `unreadable` cannot be prepared; `not finite` spoils its batch.
+    """
 
     specs: tuple[ScorerSpec, ...] = (SCORER,)
     scored: list[tuple[int, int]] = field(default_factory=list)
@@ -52,6 +57,8 @@ class FakeFineModel:
         return query, document, spec
 
     def score(self, pairs: Sequence[Any]) -> list[PairScore]:
+        if any("not finite" in (document.text or "") for _, document, _ in pairs):
+            raise ModelError("logits are not finite", code="not_finite")
         self.scored += [(query.content_id, document.content_id) for query, document, _ in pairs]
         return [pair_score(query, document, spec.readout) for query, document, spec in pairs]
 

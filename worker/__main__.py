@@ -10,6 +10,7 @@ import sys
 
 import structlog
 from celery import Celery
+from transformers.utils import logging as transformers_logging
 
 from repick.errors import ModelError, SelfTestFailed
 from repick.logs import configure
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> int:
         print("usage: python -m worker coarse|fine", file=sys.stderr)  # noqa: T201
         return 2
     configure(argv[0])
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return roles[argv[0]](Settings())
     except ModelError as exc:
@@ -107,7 +109,13 @@ def _runtime(
 
 
 def _consume(app: Celery, role: str, threads: int) -> int:
-    arguments = ["worker", "--pool=threads", f"--concurrency={threads}", "--loglevel=WARNING"]
+    arguments = [
+        "worker",
+        "--pool=threads",
+        f"--concurrency={threads}",
+        "--loglevel=WARNING",
+        "--quiet",
+    ]
     app.worker_main([*arguments, f"--hostname={owner_name(role)}", "--without-mingle"])
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,6 +11,7 @@ from repick.specs import fingerprint
 from repick.store import embeddings, registry, spaces
 from repick.store.embeddings import EmbedBatch
 from worker.coarse import Encoder, Role
+from worker.encoding import encode_each
 from worker.runtime import Runtime
 
 BATCH = 32
@@ -50,16 +50,9 @@ class Embedder:
             for item, content in batch.items
             if isinstance(error := loaded[content], ContentError)
         }
-        vectors = self._encode(readable)
+        vectors, unencodable = encode_each(
+            self.runtime.device, self.encoder, readable, Role.DOCUMENT, bulk=True
+        )
         with self.runtime.database.begin() as connection:
             embeddings.commit(connection, batch, vectors)
-            embeddings.fail(connection, batch, failures)
-
-    def _encode(self, contents: Mapping[int, LoadedContent]) -> dict[int, list[float]]:
-        if not contents:
-            return {}
-        ordered = list(contents.values())
-        work = self.runtime.device.submit(
-            lambda: self.encoder.encode(ordered, Role.DOCUMENT), bulk=True
-        )
-        return dict(zip(contents, work.result().tolist(), strict=True))
+            embeddings.fail(connection, batch, {**failures, **unencodable})

@@ -17,6 +17,7 @@ from repick.store.queries import (
     warn_of_pending,
 )
 from worker.coarse import Encoder, Role
+from worker.encoding import encode_each
 from worker.runtime import Runtime
 
 BATCH = 16
@@ -42,24 +43,17 @@ class Retriever:
 
     def _batch(self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]) -> None:
         loaded = self.runtime.load(held.tenant_id, [query.content_id for query in queries])
-        readable = {
-            query.query_no: one
-            for query in queries
-            if isinstance(one := loaded[query.content_id], LoadedContent)
-        }
-        vectors = self._encode(list(readable.values()))
+        by_no = {query.query_no: loaded[query.content_id] for query in queries}
+        readable = {no: one for no, one in by_no.items() if isinstance(one, LoadedContent)}
+        errors = {no: one for no, one in by_no.items() if isinstance(one, ContentError)}
+        vectors, unencodable = encode_each(
+            self.runtime.device, self.encoder, readable, Role.QUERY, bulk=False
+        )
         with self.runtime.database.begin() as connection:
             slices.renew(connection, held, self.runtime.lease)
-            for query in queries:
-                if isinstance(error := loaded[query.content_id], ContentError):
-                    reason = {"code": error.code, "detail": error.detail}
-                    stages.fail_query(connection, held.job_id, query.query_no, reason)
-            for query_no, vector in zip(readable, vectors, strict=True):
+            for query_no, error in (errors | unencodable).items():
+                reason = {"code": error.code, "detail": error.detail}
+                stages.fail_query(connection, held.job_id, query_no, reason)
+            for query_no, vector in vectors.items():
                 search_into(connection, held, task, query_no, vector)
             warn_of_pending(connection, held, task.space)
-
-    def _encode(self, contents: list[LoadedContent]) -> list[list[float]]:
-        if not contents:
-            return []
-        work = self.runtime.device.submit(lambda: self.encoder.encode(contents, Role.QUERY))
-        return work.result().tolist()  # type: ignore[no-any-return]

@@ -22,7 +22,7 @@ class _Batch:
 
     pairs: tuple[OpenPair, ...]
     failures: Mapping[OpenPair, PairFailure]
-    scores: Future[list[PairScore]]
+    scores: Future[list[PairScore | PairFailure]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +83,33 @@ class SliceScorer:
         bulk: bool,
     ) -> _Batch:
         ready = list(prepared.values())
-        scores = self.runtime.device.submit(
-            lambda: self.model.score(ready) if ready else [], bulk=bulk
-        )
+        scores = self.runtime.device.submit(lambda: self._score(ready), bulk=bulk)
         return _Batch(tuple(prepared), failures, scores)
 
+    def _score(self, ready: list[PreparedPair]) -> list[PairScore | PairFailure]:
+        """Scores in order; a pair whose figures are not finite fails alone, not its batch."""
+        if not ready:
+            return []
+        try:
+            return list(self.model.score(ready))
+        except ModelError as exc:
+            if exc.code != "not_finite":
+                raise
+            if len(ready) == 1:
+                return [PairFailure(exc.code, exc.detail)]
+            return [score for pair in ready for score in self._score([pair])]
+
     def _commit(self, held: Slice, work: Work, batch: _Batch) -> None:
-        scores = dict(zip(batch.pairs, batch.scores.result(), strict=True))
+        results = dict(zip(batch.pairs, batch.scores.result(), strict=True))
+        scores = {p: one for p, one in results.items() if isinstance(one, PairScore)}
+        failed = {p: one for p, one in results.items() if isinstance(one, PairFailure)}
         with self.runtime.database.begin() as connection:
             ledger.commit_batch(
                 connection,
                 held,
                 work,
                 scores,
-                batch.failures,
+                {**batch.failures, **failed},
                 self.provenance_id,
                 self.runtime.lease,
             )

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from repick.content import LoadedContent
 from repick.jobs import JobKind, JobState, PairScore, Stage
-from repick.store import jobs, ledger, rankings, slices, stages
+from repick.store import jobs, ledger, rankings, slices, spaces, stages
 from repick.store.slices import LeaseLost
 from repick.sweep import Sweep
 from tests.fakes import pair_score
@@ -302,3 +302,21 @@ def expire(pipeline: Pipeline) -> None:
                 " publish_at = now() - interval '1 s' WHERE state = 'claimed'"
             )
         )
+
+
+def test_pair_whose_figures_are_not_finite_fails_alone(pipeline: Pipeline) -> None:
+    pipeline.put({"a": "words", "b": "other words", "c": "not finite"})
+    view = pipeline.run(job := pipeline.submit(["a query"]))
+    ranking = pipeline.rankings(job)[0]
+    assert view.state is JobState.SUCCEEDED
+    assert {hit.external_id for hit in ranking.hits} == {"a", "b"}
+    assert ranking.errors == [{"id": "c", "code": "not_finite", "retryable": False}]
+
+
+def test_item_without_a_vector_fails_alone(pipeline: Pipeline) -> None:
+    pipeline.put({"a": "words", "b": "no direction", "c": "other words"})
+    with pipeline.database.begin() as connection:
+        space = spaces.by_id(connection, pipeline.space_id)
+        assert space is not None
+        filling = spaces.filling(connection, space)
+    assert (filling.embedded, filling.failed) == (2, {"not_finite": 1})
