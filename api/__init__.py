@@ -1,0 +1,23 @@
+"""The HTTP API: requests become content and jobs, answers come from Postgres; no models here.
+
+app.py         the application and what it holds open
+services.py    what every request may use
+context.py     request ids, headers, the log line and the figures of each request
+body.py        the cap on a body's bytes
+strict_json.py bytes become JSON values, strictly
+payload.py     JSON values become a request model
+multipart.py   a multipart body becomes its parts
+auth.py        bearer keys and scopes
+problems.py    errors become application/problem+json
+schemas.py     request bodies
+views.py       answers
+drafts.py      texts and images of a request, checked and verified
+ingest.py      putting items
+submission.py  submitting a job
+waiting.py     `Prefer: wait=N`
+pages.py       signed cursors
+publisher.py   messages after the commit, without waiting for a broker that is down
+metrics.py     /metrics
+openapi.py     what FastAPI cannot infer for /openapi.json
+routes/        one file a resource
+"""

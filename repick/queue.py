@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from celery import Celery
 from kombu.entity import Queue
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
 from repick.jobs import Stage
@@ -81,7 +81,7 @@ def send(app: Celery, task: str, argument: str | int, queue: str, count: int) ->
                 app.send_task(
                     task, args=[argument], queue=queue, connection=connection, retry=False
                 )
-    except (OperationalError, RedisError, OSError) as exc:
+    except (OperationalError, LimitExceeded, RedisError, OSError) as exc:
         log.warning("not published", task=task, queue=queue, reason=type(exc).__name__)
         return False
     return True
@@ -96,3 +96,12 @@ def depth(app: Celery, queue: str) -> int:
     """Messages that wait in the broker; raises kombu's or redis's error when it is down."""
     with app.connection_for_read() as connection:
         return int(connection.default_channel.client.llen(queue))
+
+
+def answers(app: Celery) -> bool:
+    """Whether the broker answers; takes two seconds where it does not."""
+    try:
+        with app.connection_for_read() as connection:
+            return bool(connection.default_channel.client.ping())
+    except (OperationalError, RedisError, OSError):
+        return False

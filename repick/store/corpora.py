@@ -54,6 +54,18 @@ def named(connection: Connection, tenant_id: int, name: str) -> Corpus | None:
     return Corpus(row.id, row.name, row.created_at) if row else None
 
 
+def held(
+    connection: Connection, tenant_id: int, name: str, *, to_delete: bool = False
+) -> Corpus | None:
+    """As `named`, and nobody can delete the corpus until the transaction ends.
+
+    Many may hold it at once; with `to_delete` only one, and nobody else.
+    """
+    statement = select(corpus).where(corpus.c.tenant_id == tenant_id, corpus.c.name == name)
+    row = connection.execute(statement.with_for_update(read=not to_delete)).first()
+    return Corpus(row.id, row.name, row.created_at) if row else None
+
+
 def listed(connection: Connection, tenant_id: int) -> list[Corpus]:
     rows = connection.execute(
         select(corpus).where(corpus.c.tenant_id == tenant_id).order_by(corpus.c.name)

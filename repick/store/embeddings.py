@@ -171,6 +171,22 @@ def end_lost(connection: Connection) -> int:
     return connection.execute(statement, {"attempts": MAX_ATTEMPTS}).rowcount
 
 
+def failures(
+    connection: Connection, tenant_id: int, space_id: int, limit: int
+) -> list[tuple[str, str]]:
+    """Items that have no vector, as (external id, code), in the order of their ids."""
+    rows = connection.execute(
+        text(
+            "SELECT item.external_id, p.error_code FROM pending_embedding p"
+            " JOIN item ON item.tenant_id = p.tenant_id AND item.id = p.item_id"
+            " WHERE p.tenant_id = :tenant AND p.space_id = :space AND p.error_code IS NOT NULL"
+            " ORDER BY p.item_id LIMIT :limit"
+        ),
+        {"tenant": tenant_id, "space": space_id, "limit": limit},
+    )
+    return [(row.external_id, row.error_code) for row in rows]
+
+
 def waiting(connection: Connection) -> Iterable[WaitingSpace]:
     """Spaces with items that nobody has, and the queue that serves each."""
     rows = connection.execute(

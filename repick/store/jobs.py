@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, insert, select, text
+from sqlalchemy import Connection, Row, func, insert, select, text
 
 from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.store.slices import REPUBLISH_AFTER, Dispatch
@@ -168,7 +168,7 @@ def _views(tenant_id: int) -> Any:
             encoder.c.fingerprint.label("encoder_fingerprint"),
             scorer.c.name.label("scorer"),
             scorer.c.fingerprint.label("scorer_fingerprint"),
-            scorer.c.untrained,
+            (scorer.c.untrained | func.coalesce(encoder.c.untrained, False)).label("untrained"),
         )
         .join(scorer, scorer.c.id == job.c.scorer_id)
         .outerjoin(encoder, encoder.c.id == job.c.encoder_id)

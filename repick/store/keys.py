@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select, update
@@ -27,6 +27,18 @@ class Principal:
     tenant_id: int
     key_id: int
     scopes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyView:
+    """A key without its secret."""
+
+    prefix: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
 
 
 def ensure_tenant(connection: Connection, name: str) -> int:
@@ -54,6 +66,19 @@ def create_key(
         )
     )
     return f"rpk_{prefix}_{secret}"
+
+
+def list_keys(connection: Connection, tenant_id: int) -> list[KeyView]:
+    """A tenant's keys, the newest first; their secrets are not kept."""
+    rows = connection.execute(
+        select(api_key).where(api_key.c.tenant_id == tenant_id).order_by(api_key.c.id.desc())
+    )
+    return [
+        KeyView(
+            row.prefix, row.name, tuple(row.scopes), row.created_at, row.expires_at, row.revoked_at
+        )
+        for row in rows
+    ]
 
 
 def revoke_key(connection: Connection, tenant_id: int, prefix: str) -> bool:

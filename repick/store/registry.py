@@ -64,6 +64,19 @@ def listed(connection: Connection, table: Table) -> list[Registered]:
     return [_registered(row) for row in rows]
 
 
+def encoders(connection: Connection) -> list[Registered]:
+    return listed(connection, encoder)
+
+
+def scorers(connection: Connection) -> list[Registered]:
+    return listed(connection, scorer)
+
+
+def encoder_of(connection: Connection, encoder_id: int) -> Registered:
+    row = connection.execute(select(encoder).where(encoder.c.id == encoder_id)).one()
+    return _registered(row)
+
+
 def encoder_fingerprint(connection: Connection, encoder_id: int) -> str:
     statement = select(encoder.c.fingerprint).where(encoder.c.id == encoder_id)
     return str(connection.execute(statement).scalar_one())

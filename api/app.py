@@ -1,0 +1,58 @@
+"""The application and what it holds open; nothing happens at import."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from api import openapi, problems
+from api.body import BodyLimit
+from api.context import RequestContext
+from api.metrics import DatabaseFigures, RequestFigures
+from api.routes import corpora, health, items, jobs, models
+from api.services import opened
+from repick.settings import Settings
+
+DESCRIPTION = """
+Rank a corpus of texts and images against a query of text, image, or both: `POST /v1/jobs`, then
+poll the address it gives, or wait with `Prefer: wait=30`. Send `Authorization: Bearer rpk_…`.
+Errors are `application/problem+json` with a stable `code`.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API; servers are connected to when it starts, and may come up later than it."""
+    registry = CollectorRegistry()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with opened(settings) as services:
+            app.state.services = services
+            figures = DatabaseFigures(services.database)
+            registry.register(figures)
+            try:
+                yield
+            finally:
+                registry.unregister(figures)
+
+    app = FastAPI(
+        title="Repick",
+        version=version("repick"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    app.state.registry = registry
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(RequestContext, figures=RequestFigures(registry))
+    for resource in (corpora, items, jobs, models, health):
+        app.include_router(resource.router)
+    problems.install(app)
+    openapi.install(app)
+    return app

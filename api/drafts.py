@@ -1,0 +1,66 @@
+"""Texts and images of a request on their way to content: checked, verified, kept as bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.services import Services
+from repick.content import Content, ImageSource, Media
+from repick.errors import ContentError, InvalidField
+
+MAX_METADATA_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A text and an image that are not verified yet; at least one of them."""
+
+    text: str | None
+    image: ImageSource | None
+
+
+def verified(
+    services: Services, drafts: Sequence[Draft], instruction: str | None = None
+) -> list[Content | ContentError]:
+    """Each draft as content, or why its image is none; nothing is stored.
+
+    Raises Unavailable where no decoder can be started.
+    """
+    sources = {id(draft): draft.image for draft in drafts if draft.image}
+    outcomes = services.inspector.inspect_many(
+        [(source.data, source.declared_type) for source in sources.values()]
+    )
+    by_draft = dict(zip(sources, outcomes, strict=True))
+    return [_content(draft, by_draft.get(id(draft)), instruction) for draft in drafts]
+
+
+def _content(
+    draft: Draft, outcome: Media | ContentError | None, instruction: str | None
+) -> Content | ContentError:
+    if isinstance(outcome, ContentError):
+        return outcome
+    return Content(draft.text, outcome, instruction)
+
+
+def keep_media(
+    services: Services, tenant_id: int, drafts: Iterable[Draft], contents: Iterable[object]
+) -> None:
+    """Store the images of the verified ones, before any row names them."""
+    images = {
+        content.media.sha256: draft.image.data
+        for draft, content in zip(drafts, contents, strict=True)
+        if isinstance(content, Content) and content.media and draft.image
+    }
+    for sha256, data in images.items():
+        services.media.put(tenant_id, sha256, data)
+
+
+def check_metadata(metadata: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """Raises InvalidField `metadata_too_large`."""
+    if len(json.dumps(metadata, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
+        detail = f"metadata are over {MAX_METADATA_BYTES} bytes"
+        raise InvalidField(field, detail, code="metadata_too_large")
+    return metadata

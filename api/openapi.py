@@ -1,0 +1,111 @@
+"""What FastAPI cannot infer: bodies that we read ourselves, error answers, the bearer scheme."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from api.schemas import CorpusRequest, ItemsRequest, JobRequest
+
+Responses = dict[int | str, dict[str, Any]]
+
+_REF = "#/components/schemas/{model}"
+_EXAMPLES = {
+    400: ("bad_cursor", "the cursor is not one that this list gave"),
+    401: ("invalid_key", "the key is unknown, expired or revoked"),
+    403: ("missing_scope", "this key does not have the scope `submit`"),
+    404: ("corpus_not_found", "there is no corpus of this name"),
+    409: ("idempotency_mismatch", "this idempotency key was used with another body"),
+    413: ("body_too_large", "the body is over 67108864 bytes"),
+    415: ("unsupported_media_type", "the body must be application/json in UTF-8"),
+    422: ("invalid_field", "Input should be greater than or equal to 1"),
+    503: ("unavailable", "the database did not answer"),
+}
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "description": "Stable, for programs."},
+        "request_id": {"type": "string"},
+        "field": {"type": "string", "description": "Path of the wrong value: `queries[2].text`."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {n: {"type": "string"} for n in ("field", "code", "detail")},
+            },
+        },
+        "ids": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
+
+
+def errors(*statuses: int) -> Responses:
+    """Documented error answers; 401, 422 and 503 may come from every route."""
+    return {status: _problem_answer(status) for status in sorted({401, 403, 422, 503, *statuses})}
+
+
+def json_body(model: type, **examples: Any) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads a JSON body itself."""
+    return {"requestBody": {"required": True, "content": _json(model, examples)}}
+
+
+def items_body(model: type, example: Any) -> dict[str, Any]:
+    """As `json_body`, with the multipart form beside it."""
+    form = {
+        "schema": {
+            "type": "object",
+            "required": ["items"],
+            "properties": {"items": {"type": "string", "description": "JSON of the other form."}},
+            "additionalProperties": {"type": "string", "format": "binary"},
+        }
+    }
+    content = _json(model, {"items": {"value": example}}) | {"multipart/form-data": form}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def install(app: FastAPI) -> None:
+    """Build /openapi.json once, with the schemas of the bodies and of problems."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _build(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _build(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    models = [(model, "validation") for model in (CorpusRequest, ItemsRequest, JobRequest)]
+    _, definitions = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {}).update(definitions["$defs"], Problem=_PROBLEM)
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in document["paths"].items():
+        if path.startswith("/v1/"):
+            for operation in operations.values():
+                operation["security"] = [{"key": []}]
+    return document
+
+
+def _json(model: type, examples: Any) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    return {"application/json": {"schema": schema, "examples": examples}}
+
+
+def _problem_answer(status: int) -> dict[str, Any]:
+    code, detail = _EXAMPLES[status]
+    example = {"type": f"urn:repick:problem:{code}", "status": status, "code": code}
+    schema = {"$ref": _REF.format(model="Problem")}
+    content = {"schema": schema, "example": example | {"detail": detail}}
+    return {"description": detail, "content": {"application/problem+json": content}}

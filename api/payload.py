@@ -1,0 +1,53 @@
+"""A request's body becomes a model: after authentication, off the event loop, strictly."""
+
+from __future__ import annotations
+
+from email.message import Message
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from api import strict_json
+from api.problems import HttpError, InvalidFields, validation_errors
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def content_type(request: Request) -> Message:
+    """The Content-Type header, parsed; raises 415 for a compressed body."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise unsupported("compressed bodies are not accepted")
+    message = Message()
+    message["content-type"] = request.headers.get("content-type", "")
+    return message
+
+
+def unsupported(detail: str) -> HttpError:
+    return HttpError(415, "unsupported_media_type", detail)
+
+
+async def read_json(request: Request, model: type[Model]) -> Model:
+    """The body as a model; raises what strict_json and `validate` raise, and 415."""
+    declared = content_type(request)
+    charset = str(declared.get_param("charset", "utf-8")).lower()
+    if declared.get_content_type() != "application/json" or charset not in {"utf-8", "utf8"}:
+        raise unsupported("the body must be application/json in UTF-8")
+    body = await request.body()
+    return await run_in_threadpool(parse, body, model)
+
+
+def parse(body: bytes, model: type[Model]) -> Model:
+    return validate(strict_json.parse(body), model)
+
+
+def validate(value: object, model: type[Model], prefix: str = "") -> Model:
+    """Raises InvalidFields with the path of each wrong field, `prefix` before it."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as exc:
+        errors = validation_errors(exc.errors(include_url=False, include_input=False))
+        for error in errors:
+            error["field"] = prefix + error["field"] or "body"
+        raise InvalidFields(errors) from None

@@ -1,0 +1,168 @@
+"""Jobs: submitted, polled, listed, cancelled."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from uuid import UUID
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api import openapi, submission
+from api.auth import Reader, Submitter
+from api.pages import Cursor, Limit, next_link
+from api.payload import read_json
+from api.schemas import JOB_EXAMPLES, JobRequest
+from api.services import Services, services_of
+from api.views import JobOut, JobsOut, RankingOut, RankingsOut, job_out, job_path, summary
+from api.waiting import seconds_to_wait, until_final
+from repick.errors import Conflict, InvalidField, NotFound
+from repick.jobs import JobState
+from repick.store import jobs, rankings
+from repick.store.jobs import JobView
+from repick.store.rankings import Ranking
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+Serviced = Annotated[Services, Depends(services_of)]
+Key = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="The same key and body give the same job."),
+]
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+PAGE_QUERIES, PAGE_HITS = 100, 10_000
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobOut,
+    responses={200: {"model": JobOut}, **openapi.errors(400, 404, 409, 413, 415)},
+    openapi_extra=openapi.json_body(JobRequest, **JOB_EXAMPLES),
+)
+async def submit_job(
+    request: Request,
+    response: Response,
+    who: Submitter,
+    services: Serviced,
+    key: Key = None,
+) -> JobOut:
+    """Submit a job: 202 with its address, or with `Prefer: wait=N` 200 once it has ended."""
+    if key is not None and not _KEY.fullmatch(key):
+        detail = "1 to 255 printable ASCII characters without blanks"
+        raise InvalidField("Idempotency-Key", detail, code="invalid_idempotency_key")
+    wanted = await read_json(request, JobRequest)
+
+    def work() -> submission.Submitted:
+        checked = submission.check(wanted, key, services.settings)
+        return submission.submit(services, who.tenant_id, checked, request.state.request_id)
+
+    done = await to_thread.run_sync(work, limiter=services.uploads)
+    view = await _awaited(request, response, services, who.tenant_id, done.view)
+    response.status_code = 200 if view.state.final and seconds_to_wait(request) else 202
+    response.headers["Location"] = job_path(view.id)
+    if done.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return await run_in_threadpool(_full, response, services, who.tenant_id, view)
+
+
+@router.get("", response_model=JobsOut, responses=openapi.errors(400))
+def list_jobs(
+    who: Reader,
+    services: Serviced,
+    state: Annotated[JobState | None, Query()] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> JobsOut:
+    """Jobs, the newest first, without their rankings."""
+    purpose = f"jobs.{who.tenant_id}"
+    before = UUID(services.cursors.read(purpose, cursor)) if cursor is not None else None
+    with services.database.begin() as connection:
+        page = jobs.listed(connection, who.tenant_id, before, limit + 1, state)
+    link = None
+    if len(page) > limit:
+        page = page[:limit]
+        last = services.cursors.write(purpose, str(page[-1].id))
+        link = next_link("/v1/jobs", state=state, limit=limit, cursor=last)
+    return JobsOut(items=[summary(one) for one in page], next=link)
+
+
+@router.get("/{job_id}", response_model=JobOut, responses=openapi.errors(404))
+async def show_job(
+    request: Request, response: Response, who: Reader, services: Serviced, job_id: UUID
+) -> JobOut:
+    """The job's state and progress, and the rankings that it has so far.
+
+    Up to 100 queries (or 10,000 hits) at once; `next` leads to the others. `Prefer: wait=N` waits
+    for the job's end.
+    """
+    view = await run_in_threadpool(_one, services, who.tenant_id, job_id)
+    view = await _awaited(request, response, services, who.tenant_id, view)
+    return await run_in_threadpool(_full, response, services, who.tenant_id, view)
+
+
+@router.get("/{job_id}/rankings", response_model=RankingsOut, responses=openapi.errors(400, 404))
+def list_rankings(
+    who: Reader, services: Serviced, job_id: UUID, cursor: Cursor = None
+) -> RankingsOut:
+    """The rankings that the job has so far, by query."""
+    view = _one(services, who.tenant_id, job_id)
+    after = -1
+    if cursor is not None:
+        after = int(services.cursors.read(f"rankings.{job_id}", cursor))
+    page, link = _page(services, who.tenant_id, view, after)
+    return RankingsOut(items=[RankingOut.of(one) for one in page], next=link)
+
+
+@router.post("/{job_id}/cancel", response_model=JobOut, responses=openapi.errors(404, 409))
+def cancel_job(response: Response, who: Submitter, services: Serviced, job_id: UUID) -> JobOut:
+    """End a job that has not ended; workers see it within one batch."""
+    with services.database.begin() as connection:
+        cancelled = jobs.cancel(connection, who.tenant_id, job_id)
+    view = _one(services, who.tenant_id, job_id)
+    if not cancelled:
+        raise Conflict("the job has ended already", code="job_final", job=job_id, state=view.state)
+    return _full(response, services, who.tenant_id, view)
+
+
+async def _awaited(
+    request: Request, response: Response, services: Services, tenant_id: int, view: JobView
+) -> JobView:
+    seconds = seconds_to_wait(request)
+    if seconds == 0:
+        return view
+    response.headers["Preference-Applied"] = f"wait={seconds}"
+    return await until_final(request, services, tenant_id, view.id, seconds) or view
+
+
+def _one(services: Services, tenant_id: int, job_id: UUID) -> JobView:
+    with services.database.begin() as connection:
+        view = jobs.view(connection, tenant_id, job_id)
+    if view is None:
+        raise NotFound("there is no job of this id", code="job_not_found")
+    return view
+
+
+def _full(response: Response, services: Services, tenant_id: int, view: JobView) -> JobOut:
+    if not view.state.final:
+        response.headers["Retry-After"] = "1"
+    page, link = _page(services, tenant_id, view, after=-1)
+    with services.database.begin() as connection:
+        errors = rankings.query_errors(connection, tenant_id, view.id)
+    return job_out(view, page, errors, link)
+
+
+def _page(
+    services: Services, tenant_id: int, view: JobView, after: int
+) -> tuple[list[Ranking], str | None]:
+    """Rankings past query number `after`, and the link to those past them."""
+    limit = max(1, min(PAGE_QUERIES, PAGE_HITS // view.top_n))
+    with services.database.begin() as connection:
+        page = rankings.read(connection, tenant_id, view.id, after, limit + 1)
+    if len(page) <= limit:
+        return page, None
+    page = page[:limit]
+    last = services.cursors.write(f"rankings.{view.id}", page[-1].query_no)
+    return page, next_link(f"{job_path(view.id)}/rankings", cursor=last)

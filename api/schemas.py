@@ -1,0 +1,140 @@
+"""Request bodies: exact types, no unknown fields. What needs the settings is checked later."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from repick.specs import NAME
+
+NAME_PATTERN = f"^{NAME.pattern}$"
+SCORER_PATTERN = rf"^{NAME.pattern}(:[a-z_]{{1,32}}(:plain)?)?$"
+MAX_ITEMS = 1000
+MAX_ID_CHARS = 512
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Metadata = Annotated[
+    dict[str, Any], Field(description="Any JSON object of up to 64 KiB; given back as it is.")
+]
+ImageText = Annotated[
+    str, Field(description="Base64, or a data URL; a still JPEG, PNG, WebP or GIF.")
+]
+
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAEUlEQVR4nGP4z8AARwzE"
+    "cQCukw/x0F8jngAAAABJRU5ErkJggg=="
+)
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CorpusRequest(Strict):
+    name: Name
+    encoder: Annotated[
+        Name | None, Field(description="A registered encoder; the last served unless given.")
+    ] = None
+
+
+class ItemRequest(Strict):
+    id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_ID_CHARS,
+            description="The caller's own id; slashes may part it, as in a file's path.",
+        ),
+    ]
+    text: str | None = None
+    image: ImageText | None = None
+    image_part: Annotated[
+        str | None, Field(description="Multipart only: the name of the part with the image.")
+    ] = None
+    metadata: Metadata = {}
+
+
+class ItemsRequest(Strict):
+    items: Annotated[list[ItemRequest], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class QueryRequest(Strict):
+    """A text, an image, or both."""
+
+    text: str | None = None
+    image: ImageText | None = None
+
+
+class JobRequest(Strict):
+    """One query or several, over one corpus."""
+
+    corpus: Annotated[str, Field(min_length=1, max_length=200)]
+    query: QueryRequest | None = None
+    queries: Annotated[list[QueryRequest] | None, Field(min_length=1)] = None
+    k: Annotated[int, Field(ge=1, description="How many candidates the coarse stage proposes.")] = (
+        20
+    )
+    top_n: Annotated[
+        int | None, Field(ge=1, description="How many hits a ranking keeps; k unless given.")
+    ] = None
+    scorer: Annotated[
+        str | None,
+        Field(
+            pattern=SCORER_PATTERN,
+            description="A registered scorer, as `model:readout`; a model alone for its `choice`.",
+        ),
+    ] = None
+    instruction: Annotated[
+        str | None, Field(description="Stands before every query; part of what is scored.")
+    ] = None
+    kind: Annotated[
+        Literal["interactive", "batch"] | None,
+        Field(description="Which queue; interactive up to 16 queries unless given."),
+    ] = None
+    metadata: Metadata = {}
+
+
+_SEGMENT = re.compile(r"[^\x00-\x1f\x7f-\x9f]+")
+
+
+def addressable(item_id: str) -> bool:
+    """Whether an item can be reached at its address: clients shorten `.`, `..` and `//` in paths.
+
+    An id ending in `/image` would be taken for another item's image.
+    """
+    parts = item_id.split("/")
+    plain = all(_SEGMENT.fullmatch(part) and part not in {".", ".."} for part in parts)
+    return plain and not (len(parts) > 1 and parts[-1] == "image")
+
+
+CORPUS_EXAMPLE = {"name": "photos"}
+ITEMS_EXAMPLE = {
+    "items": [
+        {"id": "caption-1", "text": "A red cup on a table", "metadata": {"lang": "en"}},
+        {"id": "photos/1.png", "image": PIXEL},
+        {"id": "both", "text": "A red square", "image": PIXEL},
+    ]
+}
+JOB_EXAMPLES = {
+    "text to image": {
+        "value": {"corpus": "photos", "query": {"text": "a red cup"}, "k": 20, "top_n": 10}
+    },
+    "image and text": {
+        "value": {
+            "corpus": "photos",
+            "query": {"image": PIXEL, "text": "the same, but blue"},
+            "instruction": "Find the picture that the change of the query leads to.",
+        }
+    },
+    "several queries": {
+        "value": {
+            "corpus": "photos",
+            "queries": [{"text": "a cat"}, {"text": "a dog"}],
+            "scorer": "qwen2.5-vl-7b:choice",
+            "kind": "batch",
+            "metadata": {"run": "2026-11-23"},
+        }
+    },
+}

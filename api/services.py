@@ -1,0 +1,73 @@
+"""What every request may use: opened when the application starts, closed when it stops."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import structlog
+from anyio import CapacityLimiter
+from celery import Celery
+from fastapi import Request
+
+from api.pages import Cursors
+from api.publisher import Publisher
+from repick.content import ImageInspector, ImagePolicy
+from repick.media import MediaFolder, MediaStore
+from repick.queue import make_app
+from repick.settings import Settings
+from repick.store.database import Database
+
+log = structlog.get_logger(__name__)
+
+UPLOADS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    database: Database
+    media: MediaStore
+    inspector: ImageInspector
+    broker: Celery
+    publisher: Publisher
+    cursors: Cursors
+    uploads: CapacityLimiter
+    """Requests whose images are being verified: they must not take every thread from polling."""
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Services]:
+    database = Database(settings.database_url)
+    inspector = ImageInspector(ImagePolicy.from_settings(settings))
+    broker = make_app(settings.broker_url)
+    try:
+        yield Services(
+            settings,
+            database,
+            MediaFolder(settings.media_folder),
+            inspector,
+            broker,
+            Publisher(broker),
+            Cursors(_secret(settings)),
+            CapacityLimiter(UPLOADS_AT_ONCE),
+        )
+    finally:
+        inspector.close()
+        broker.close()
+        database.close()
+
+
+def services_of(request: Request) -> Services:
+    """A dependency: the application's services."""
+    return cast(Services, request.app.state.services)
+
+
+def _secret(settings: Settings) -> str:
+    given = settings.secret.get_secret_value()
+    if not given:
+        log.warning("REPICK_SECRET is not set: cursors end with this process")
+    return given or secrets.token_urlsafe(32)

@@ -1,0 +1,45 @@
+"""Idempotency keys: the first request with a key makes the job, the others are given it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.postgresql import insert
+
+from repick.tables import idempotency
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier request with the same key asked for, and the job it made."""
+
+    body_sha256: bytes
+    job_id: UUID
+
+
+def find(connection: Connection, tenant_id: int, key: str) -> Earlier | None:
+    row = connection.execute(
+        select(idempotency.c.body_sha256, idempotency.c.job_id).where(
+            idempotency.c.tenant_id == tenant_id, idempotency.c.key == key
+        )
+    ).first()
+    return Earlier(bytes(row.body_sha256), row.job_id) if row else None
+
+
+def claim(
+    connection: Connection, tenant_id: int, key: str, body_sha256: bytes, job_id: UUID
+) -> Earlier | None:
+    """Take the key for a job of this transaction; the earlier request where there was one.
+
+    Waits for a concurrent transaction that holds the key: whichever commits first has it.
+    """
+    statement = (
+        insert(idempotency)
+        .values(tenant_id=tenant_id, key=key, body_sha256=body_sha256, job_id=job_id)
+        .on_conflict_do_nothing()
+    )
+    if connection.execute(statement).rowcount == 1:
+        return None
+    return find(connection, tenant_id, key)
