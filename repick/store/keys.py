@@ -46,6 +46,11 @@ def ensure_tenant(connection: Connection, name: str) -> int:
     return int(connection.execute(select(tenant.c.id).where(tenant.c.name == name)).scalar_one())
 
 
+def find_tenant(connection: Connection, name: str) -> int | None:
+    found = connection.execute(select(tenant.c.id).where(tenant.c.name == name)).scalar()
+    return None if found is None else int(found)
+
+
 def create_key(
     connection: Connection,
     tenant_id: int,

@@ -1,0 +1,62 @@
+"""The commands at the top, and how errors end the program."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repick.cli import corpus, job, key
+from repick.cli.output import console, errors
+from repick.errors import RepickError
+from repick.settings import Settings
+
+app = typer.Typer(
+    name="repick",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Rank texts and images with a multimodal language model that nobody trained for it.",
+    epilog="Exit codes: 0 done, 1 refused or unreachable, 2 wrong usage, "
+    "3 a job that ended other than succeeded.",
+)
+app.add_typer(corpus.app, name="corpus")
+app.add_typer(job.app, name="job")
+app.add_typer(key.app, name="key")
+
+
+@app.command()
+def up(
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where servers, models and logs live.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Keep the logs off the screen.")] = False,
+) -> None:
+    """Run everything on this machine until Ctrl-C: servers, API, workers, sweep, Flower."""
+    from repick.stack import run_stack
+
+    settings = Settings(data_dir=data_dir) if data_dir else Settings()
+    raise typer.Exit(run_stack(settings, quiet=quiet))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    from repick.cli.connect import database_url
+    from repick.store.database import migrate as run
+
+    run(database_url(Settings()))
+    console.print("[green]The schema is up to date.[/green]")
+
+
+def main() -> None:
+    """The entry point of `repick`."""
+    try:
+        app()
+    except RepickError as exc:
+        field = getattr(exc, "field", None)
+        errors.print(f"[bold red]error[/bold red] ({exc.code}):", end=" ")
+        errors.print((f"{field}: " if field else "") + exc.detail, markup=False, highlight=False)
+        sys.exit(1)

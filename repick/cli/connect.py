@@ -1,0 +1,68 @@
+"""Where the API and the database are: options, environment, or this machine's data folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from repick.client import Client
+from repick.errors import Unavailable
+from repick.settings import Settings
+
+if TYPE_CHECKING:
+    from repick.store.database import Database
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", envvar="REPICK_API_URL", help="The API; this machine's unless given."),
+]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", envvar="REPICK_API_KEY", help="A key; the data folder's unless given."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def client(url: str | None, key: str | None) -> Client:
+    """Raises Unavailable where no key is given and the data folder has none."""
+    settings = Settings()
+    return Client(url or f"http://127.0.0.1:{settings.api_port}", key or _local_key(settings))
+
+
+def _local_key(settings: Settings) -> str:
+    file = settings.data_dir / "api-key"
+    try:
+        return file.read_text().strip()
+    except OSError as exc:
+        detail = f"no API key: use --key, set REPICK_API_KEY, or run `repick up` ({file})"
+        raise Unavailable(detail, code="no_key") from exc
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Database]:
+    """The database of the settings, or the embedded one that runs now."""
+    from repick.store.database import Database
+
+    opened = Database(database_url(settings), pool_size=1)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def database_url(settings: Settings) -> str:
+    """Raises Unavailable where there is neither."""
+    from repick.embedded.postgres import USER
+    from repick.embedded.state import State
+
+    if settings.database_url:
+        return settings.database_url
+    state = State.load(settings.data_dir)
+    if state is None or not state.database_port:
+        detail = "no database: set REPICK_DATABASE_URL, or run `repick up`"
+        raise Unavailable(detail, code="no_database")
+    where = f"127.0.0.1:{state.database_port}/{USER}"
+    return f"postgresql+psycopg://{USER}:{state.database_password}@{where}"

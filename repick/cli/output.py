@@ -1,0 +1,126 @@
+"""Tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from repick.client import Corpus, Job, JobSummary, Ranking
+
+console = Console()
+errors = Console(stderr=True)
+
+_STYLES = {
+    "succeeded": "green",
+    "partial": "yellow",
+    "failed": "red",
+    "cancelled": "dim",
+}
+
+
+def print_json(value: Any) -> None:
+    """A dataclass, or several, as JSON on standard output."""
+    text = json.dumps(_plain(value), default=str, ensure_ascii=False, indent=2)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def state_text(state: str) -> Text:
+    return Text(state, style=_STYLES.get(state, "cyan"))
+
+
+def jobs_table(jobs: Iterable[JobSummary]) -> Table:
+    table = Table("job", "state", "corpus", "queries", "pairs", "scorer", "created", box=None)
+    for job in jobs:
+        table.add_row(
+            job.id,
+            state_text(job.state),
+            Text(job.corpus or "–"),
+            str(job.queries),
+            f"{job.progress.done}/{job.progress.total}",
+            Text(job.scorer.name),
+            f"{job.created_at:%Y-%m-%d %H:%M:%S}",
+        )
+    return table
+
+
+def corpus_table(corpus: Corpus) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_row("corpus", Text(corpus.name))
+    table.add_row("encoder", Text(corpus.encoder.name + (" (untrained)" * corpus.untrained)))
+    table.add_row("items", str(corpus.items))
+    table.add_row("embedded", str(corpus.embedded))
+    table.add_row("pending", str(corpus.pending))
+    for code, count in corpus.failed.items():
+        table.add_row("failed", Text(f"{count} {code}", style="red"))
+    table.add_row("search", "HNSW index" if corpus.indexed else "exact")
+    return table
+
+
+def job_table(job: JobSummary) -> Table:
+    """The job's facts, one a row."""
+    progress = job.progress
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_row("job", job.id)
+    table.add_row("state", state_text(job.state))
+    table.add_row("corpus", Text(job.corpus or "–"))
+    table.add_row("scorer", Text(job.scorer.name + (" (untrained)" * job.untrained)))
+    table.add_row("pairs", f"{progress.done} of {progress.total}, {progress.reused} reused")
+    if progress.failed:
+        table.add_row("failed", Text(f"{progress.failed} pairs", style="red"))
+    for warning in job.warnings:
+        table.add_row("warning", Text(_facts(warning), style="yellow"))
+    if job.error:
+        table.add_row("error", Text(_facts(job.error), style="red"))
+    return table
+
+
+def ranking_table(ranking: Ranking, title: str | None = None) -> Table:
+    """Rank, item, score, margin, the way from the coarse rank, and the layer that fired."""
+    table = Table(title=title or f"query {ranking.query}", title_justify="left", box=None)
+    for name in ("rank", "item", "score", "margin", "coarse → final", "layer"):
+        table.add_column(name, justify="left" if name == "item" else "right")
+    for hit in ranking.hits:
+        table.add_row(
+            str(hit.rank),
+            Text(hit.id),
+            f"{hit.score:.4f}",
+            "–" if hit.margin is None else f"{hit.margin:+.4f}",
+            moved(hit.coarse_rank, hit.rank),
+            "–" if hit.enhanced_at is None else str(hit.enhanced_at),
+        )
+    return table
+
+
+def moved(before: int, after: int) -> Text:
+    style = "green" if after < before else "red" if after > before else "dim"
+    return Text(f"{before} → {after}", style=style)
+
+
+def print_job(job: Job) -> None:
+    console.print(job_table(job))
+    for ranking in job.rankings:
+        console.print()
+        console.print(ranking_table(ranking))
+    for query, error in job.query_errors.items():
+        console.print(Text(f"query {query}: {_facts(error)}", style="red"))
+
+
+def _facts(value: Any) -> str:
+    rest = {name: one for name, one in value.items() if name not in {"code", "detail"}}
+    words = [str(value.get("code", "")), str(value.get("detail", ""))]
+    words += [f"{name}={one}" for name, one in rest.items() if not isinstance(one, list | dict)]
+    return " ".join(word for word in words if word)

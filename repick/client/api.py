@@ -1,0 +1,219 @@
+"""The calls of the API."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+
+from repick.client.transport import Transport
+from repick.client.values import (
+    Corpus,
+    Failure,
+    Item,
+    Job,
+    JobSummary,
+    PutResult,
+    Query,
+    Ranking,
+    item_body,
+    query_body,
+)
+from repick.jobs import JobKind, JobState
+
+BATCH_ITEMS = 500
+BATCH_BYTES = 16 * 1024 * 1024
+WAIT_S = 30
+FIRST_POLL_S, LONGEST_POLL_S = 0.1, 1.0
+
+
+class Client:
+    """An API and a key. Every call raises ApiError, or Unavailable where the API is not reached."""
+
+    def __init__(
+        self, base_url: str, key: str, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._api = Transport(base_url, key, transport=transport)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._api.close()
+
+    def create_corpus(self, name: str, encoder: str | None = None) -> Corpus:
+        """Make a corpus, with the encoder that was served last unless one is named."""
+        body = {"name": name} | ({"encoder": encoder} if encoder else {})
+        return Corpus.of(self._api.request("POST", "/v1/corpora", body=body, repeatable=False))
+
+    def corpora(self) -> list[str]:
+        return [one["name"] for one in self._api.request("GET", "/v1/corpora")["items"]]
+
+    def corpus(self, name: str) -> Corpus:
+        return Corpus.of(self._api.request("GET", f"/v1/corpora/{quote(name, safe='')}"))
+
+    def delete_corpus(self, name: str) -> None:
+        self._api.request("DELETE", f"/v1/corpora/{quote(name, safe='')}", repeatable=False)
+
+    def put_items(
+        self,
+        corpus: str,
+        items: Iterable[Item],
+        on_batch: Callable[[PutResult], None] | None = None,
+    ) -> PutResult:
+        """Put any number of items, in requests of bounded size.
+
+        `on_batch` is told of each request's result. Raises OSError for an image file that cannot
+        be read; what was sent before it is stored.
+        """
+        stored = unchanged = 0
+        failed: list[Failure] = []
+        path = f"/v1/corpora/{quote(corpus, safe='')}/items"
+        for batch in _batches(items):
+            answer = self._api.request("PUT", path, body={"items": batch})
+            result = PutResult(
+                answer["stored"],
+                answer["unchanged"],
+                tuple(Failure(**one) for one in answer["failed"]),
+            )
+            stored, unchanged = stored + result.stored, unchanged + result.unchanged
+            failed.extend(result.failed)
+            if on_batch:
+                on_batch(result)
+        return PutResult(stored, unchanged, tuple(failed))
+
+    def submit(
+        self,
+        corpus: str,
+        queries: Query | Sequence[Query],
+        *,
+        k: int = 20,
+        top_n: int | None = None,
+        scorer: str | None = None,
+        instruction: str | None = None,
+        kind: JobKind | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit a job; a key of its own makes repeating a lost request harmless."""
+        optional = {
+            "top_n": top_n,
+            "scorer": scorer,
+            "instruction": instruction,
+            "kind": kind,
+            "metadata": dict(metadata) if metadata else None,
+        }
+        body = {"corpus": corpus, "k": k} | {n: v for n, v in optional.items() if v is not None}
+        if isinstance(queries, Query):
+            body["query"] = query_body(queries)
+        else:
+            body["queries"] = [query_body(one) for one in queries]
+        headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
+        return Job.of(self._api.request("POST", "/v1/jobs", body=body, headers=headers))
+
+    def job(self, job_id: str) -> Job:
+        """The job as it is now, with every ranking that it has."""
+        return self._complete(self._show(job_id))
+
+    def jobs(self, state: JobState | None = None) -> Iterator[JobSummary]:
+        """The tenant's jobs, the newest first, fetched as they are asked for."""
+        page = self._api.request("GET", "/v1/jobs", query={"state": state} if state else None)
+        while True:
+            yield from (JobSummary.of(one) for one in page["items"])
+            if page["next"] is None:
+                return
+            page = self._api.request("GET", page["next"])
+
+    def wait(
+        self,
+        job: str | JobSummary,
+        on_progress: Callable[[JobSummary], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> Job:
+        """Wait until the job is final; `on_progress` is told of it about once a second.
+
+        Raises TimeoutError after `timeout_s`: the job goes on, and can be waited for again.
+        """
+        job_id = job if isinstance(job, str) else job.id
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        pause = FIRST_POLL_S
+        while True:
+            left = WAIT_S if deadline is None else max(0.0, deadline - time.monotonic())
+            value = self._show(job_id, 0 if on_progress else min(WAIT_S, int(left)))
+            if on_progress:
+                on_progress(JobSummary.of(value))
+            if value["final"]:
+                return self._complete(value)
+            if left <= 0:
+                raise TimeoutError(f"job {job_id} is still {value['state']}")
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, LONGEST_POLL_S)
+
+    def rank(
+        self,
+        corpus: str,
+        queries: Query | Sequence[Query],
+        *,
+        on_progress: Callable[[JobSummary], None] | None = None,
+        timeout_s: float | None = None,
+        **options: Any,
+    ) -> Job:
+        """Submit and wait; `options` are those of `submit`."""
+        return self.wait(self.submit(corpus, queries, **options), on_progress, timeout_s)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job that has not ended; raises ApiError 409 `job_final` where it has."""
+        path = f"/v1/jobs/{quote(job_id, safe='')}/cancel"
+        return Job.of(self._api.request("POST", path, repeatable=False))
+
+    def encoders(self) -> list[Mapping[str, Any]]:
+        """Registered encoders: name, fingerprint, untrained, specification."""
+        return list(self._api.request("GET", "/v1/encoders")["items"])
+
+    def scorers(self) -> list[Mapping[str, Any]]:
+        """Registered scorers: name, fingerprint, untrained, specification."""
+        return list(self._api.request("GET", "/v1/scorers")["items"])
+
+    def _show(self, job_id: str, wait_s: int = 0) -> Any:
+        headers = {"Prefer": f"wait={wait_s}"} if wait_s else None
+        return self._api.request("GET", f"/v1/jobs/{quote(job_id, safe='')}", headers=headers)
+
+    def _complete(self, value: Mapping[str, Any]) -> Job:
+        """The job with the rankings of the pages past its first."""
+        more: list[Ranking] = []
+        link = value["next"]
+        while link is not None:
+            page = self._api.request("GET", link)
+            more.extend(Ranking.of(one) for one in page["items"])
+            link = page["next"]
+        return Job.of(value, more)
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[dict[str, Any]]]:
+    """Bodies of items, at most BATCH_ITEMS and about BATCH_BYTES together."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for item in items:
+        body = item_body(item)
+        length = len(json.dumps(body))
+        if batch and (len(batch) == BATCH_ITEMS or size + length > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(body)
+        size += length
+    if batch:
+        yield batch
