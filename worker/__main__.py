@@ -7,9 +7,11 @@ prepare, one device thread that computes.
 from __future__ import annotations
 
 import sys
+import warnings
 
 import structlog
 from celery import Celery
+from celery.exceptions import SecurityWarning
 from transformers.utils import logging as transformers_logging
 
 from repick.errors import ModelError, SelfTestFailed
@@ -109,14 +111,11 @@ def _runtime(
 
 
 def _consume(app: Celery, role: str, threads: int) -> int:
-    arguments = [
-        "worker",
-        "--pool=threads",
-        f"--concurrency={threads}",
-        "--loglevel=WARNING",
-        "--quiet",
-    ]
-    app.worker_main([*arguments, f"--hostname={owner_name(role)}", "--without-mingle"])
+    arguments = ["--quiet", "worker", "--pool=threads", f"--concurrency={threads}"]
+    # Its warning about root is about pickled messages, which are refused.
+    warnings.simplefilter("ignore", SecurityWarning)
+    options = ["--loglevel=WARNING", f"--hostname={owner_name(role)}", "--without-mingle"]
+    app.worker_main([*arguments, *options])
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
@@ -15,7 +14,6 @@ from worker.encoding import encode_each
 from worker.runtime import Runtime
 
 BATCH = 32
-LEASE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Embedder:
             expected = registry.encoder_fingerprint(connection, space.encoder_id)
             if expected != fingerprint(self.encoder.spec):
                 raise ModelError("this worker serves another encoder", code="encoder_not_served")
-            return embeddings.claim(connection, space_id, BATCH, LEASE)
+            return embeddings.claim(connection, space_id, BATCH, self.runtime.lease)
 
     def run(self, batch: EmbedBatch) -> None:
         """Commit the vectors of a claimed batch, and the reasons of items that have none."""

@@ -47,6 +47,7 @@ class Stack:
     folder: Path
     environment: Mapping[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    clients: list[httpx.Client] = field(default_factory=list)
     api_port: int = field(default_factory=free_port)
     flower_port: int = field(default_factory=free_port)
 
@@ -81,6 +82,8 @@ class Stack:
         return process.wait(within_s)
 
     def stop(self) -> None:
+        for client in self.clients:
+            client.close()
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
@@ -111,6 +114,7 @@ class Stack:
         database.close()
         headers = {"Authorization": f"Bearer {key}"}
         http = httpx.Client(base_url=self.api_url, headers=headers, timeout=40, trust_env=False)
+        self.clients.append(http)
         return Tenant(http)
 
     def _ports(self) -> dict[str, str]:

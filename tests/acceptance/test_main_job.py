@@ -117,9 +117,13 @@ def test_flower_shows_the_finished_task_by_name_and_job_id(stack: Stack, tenant:
 
     wanted = {"repick.retrieve", "repick.score", "repick.rank"}
     until(lambda: wanted <= names(), 20, "Flower's view of the tasks")
-    workers = httpx.get(f"{stack.flower_url}/api/workers", auth=auth, trust_env=False).json()
+    address = f"{stack.flower_url}/api/workers?refresh=true"
+    workers = httpx.get(address, auth=auth, trust_env=False, timeout=20).json()
     kinds = {name.partition("-")[0] for name in workers}
     assert {"coarse", "fine"} <= kinds
+    queues = {queue["name"] for one in workers.values() for queue in one["active_queues"]}
+    fine = "fine.qwen2.5-vl-tiny-untrained"
+    assert queues == {"coarse.clip-tiny-untrained", "rank", fine, f"{fine}.bulk"}
     assert httpx.get(f"{stack.flower_url}/api/tasks", trust_env=False).status_code == 401
 
 
@@ -160,6 +164,7 @@ def test_rankings_are_the_same_whatever_was_killed(stack: Stack, tenant: Tenant)
     for pairs in (1, 60, 140):
         tenant.scoring(job, pairs, within_s=120)
         stack.kill("fine-1")
+        assert tenant.job(job)["state"] == "scoring"  # it was killed under way, not after
         with redis.Redis.from_url(stack.environment["REPICK_BROKER_URL"]) as broker:
             broker.flushall()
         stack.start("fine-1")
@@ -178,6 +183,7 @@ def test_worker_told_to_stop_loses_no_batch(stack: Stack, tenant: Tenant) -> Non
         corpus="demo", queries=[{"text": f"soft shutdown {n}"} for n in range(4)], k=40
     )
     tenant.scoring(job, pairs=4)
+    assert tenant.job(job)["state"] == "scoring"
     assert stack.terminate("fine-1", within_s=30) == 0
     stack.start("fine-1")
     view = tenant.finished(job, within_s=120)
