@@ -11,7 +11,7 @@ from repick.errors import ContentError, ModelError
 from repick.jobs import PairFailure, PairScore, Slice
 from repick.specs import ScorerSpec
 from repick.store import ledger, slices
-from repick.store.ledger import OpenPair, Work
+from repick.store.ledger import OpenPair, Verdict, Work
 from worker.fine.scorer import FineModel, PreparedPair
 from worker.runtime import Runtime
 
@@ -43,17 +43,26 @@ class SliceScorer:
         spec = self._spec(work)
         size = self.runtime.settings.batch_pairs
         ahead: _Batch | None = None
+        verdict = Verdict.GO_ON
         for start in range(0, len(work.pairs), size):
             prepared, failures = self._prepare(held, spec, work.pairs[start : start + size])
-            if ahead is not None:
-                self._commit(held, work, ahead)
-            if not self._may_go_on(held, work):
-                return False
-            ahead = self._submit(prepared, failures, work.bulk)
-        if ahead is not None:
+            with self.runtime.database.begin() as connection:
+                verdict = ledger.may_go_on(connection, held)
+            if verdict is not Verdict.GO_ON:
+                break
+            behind = self._submit(prepared, failures, work.bulk)
             self._commit(held, work, ahead)
-        self.runtime.close(held)
-        return True
+            ahead = behind
+        self._commit(held, work, ahead)
+        return self._end(held, verdict)
+
+    def _end(self, held: Slice, verdict: Verdict) -> bool:
+        if verdict is Verdict.GIVE_WAY:
+            with self.runtime.database.begin() as connection:
+                slices.release(connection, held)
+        if verdict is Verdict.GO_ON:
+            self.runtime.close(held)
+        return verdict is Verdict.GO_ON
 
     def _spec(self, work: Work) -> ScorerSpec:
         spec = self.specs.get(work.scorer_fingerprint)
@@ -99,7 +108,9 @@ class SliceScorer:
                 return [PairFailure(exc.code, exc.detail)]
             return [score for pair in ready for score in self._score([pair])]
 
-    def _commit(self, held: Slice, work: Work, batch: _Batch) -> None:
+    def _commit(self, held: Slice, work: Work, batch: _Batch | None) -> None:
+        if batch is None:
+            return
         results = dict(zip(batch.pairs, batch.scores.result(), strict=True))
         scores = {p: one for p, one in results.items() if isinstance(one, PairScore)}
         failed = {p: one for p, one in results.items() if isinstance(one, PairFailure)}
@@ -113,15 +124,6 @@ class SliceScorer:
                 self.provenance_id,
                 self.runtime.lease,
             )
-
-    def _may_go_on(self, held: Slice, work: Work) -> bool:
-        with self.runtime.database.begin() as connection:
-            if not ledger.may_go_on(connection, held):
-                return False
-            if work.bulk and slices.interactive_waits(connection, held):
-                slices.release(connection, held)
-                return False
-        return True
 
 
 def _both(

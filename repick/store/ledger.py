@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
 from sqlalchemy import Connection, text
 
@@ -58,17 +59,37 @@ def work(connection: Connection, held: Slice) -> Work:
     return Work(head.id, head.fingerprint, head.bulk, pairs)
 
 
-def may_go_on(connection: Connection, held: Slice) -> bool:
-    """Whether the slice is still held and its job still runs: asked before each batch."""
-    found = connection.execute(
-        text(
-            "SELECT EXISTS (SELECT FROM slice s JOIN job ON job.id = s.job_id"
-            " WHERE s.job_id = :job AND s.stage = :stage AND s.no = :no AND s.token = :token"
-            " AND job.finished_at IS NULL)"
-        ),
+class Verdict(StrEnum):
+    """Whether the next batch of a slice may start."""
+
+    GO_ON = "go_on"
+    STOP = "stop"  # the job has ended, or the slice is somebody else's by now
+    GIVE_WAY = "give_way"  # a bulk slice, and an interactive one waits for the same model
+
+
+_MAY_GO_ON = text(
+    """
+    SELECT s.queue LIKE '%.bulk' AND EXISTS (
+        SELECT FROM slice urgent JOIN job ON job.id = urgent.job_id
+        WHERE urgent.state = 'waiting' AND urgent.queue || '.bulk' = s.queue
+          AND job.finished_at IS NULL
+    ) AS give_way
+    FROM slice s JOIN job ON job.id = s.job_id
+    WHERE s.job_id = :job AND s.stage = :stage AND s.no = :no AND s.token = :token
+      AND job.finished_at IS NULL
+    """
+)
+
+
+def may_go_on(connection: Connection, held: Slice) -> Verdict:
+    """Whether the slice is still held, its job still runs and nothing urgent waits."""
+    row = connection.execute(
+        _MAY_GO_ON,
         {"job": held.job_id, "stage": held.stage, "no": held.no, "token": held.token},
-    )
-    return bool(found.scalar_one())
+    ).first()
+    if row is None:
+        return Verdict.STOP
+    return Verdict.GIVE_WAY if row.give_way else Verdict.GO_ON
 
 
 def commit_batch(

@@ -189,20 +189,6 @@ def due(connection: Connection, empty_queues: Sequence[str], limit: int = 500) -
     return [Dispatch(row.job_id, Stage(row.stage), row.queue, 1) for row in rows]
 
 
-def interactive_waits(connection: Connection, held: Slice) -> bool:
-    """Whether an interactive slice waits for the model of this bulk slice."""
-    found = connection.execute(
-        text(
-            "SELECT EXISTS (SELECT FROM slice bulk JOIN slice s ON s.state = 'waiting'"
-            " AND bulk.queue = s.queue || '.bulk' JOIN job ON job.id = s.job_id"
-            " WHERE bulk.job_id = :job AND bulk.stage = :stage AND bulk.no = :no"
-            " AND job.finished_at IS NULL)"
-        ),
-        {"job": held.job_id, "stage": held.stage, "no": held.no},
-    )
-    return bool(found.scalar_one())
-
-
 def queues_waited_for(connection: Connection) -> list[str]:
     """The queues on which live jobs have waiting slices."""
     rows = connection.execute(
