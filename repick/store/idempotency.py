@@ -39,7 +39,8 @@ def claim(
         insert(idempotency)
         .values(tenant_id=tenant_id, key=key, body_sha256=body_sha256, job_id=job_id)
         .on_conflict_do_nothing()
+        .returning(idempotency.c.job_id)
     )
-    if connection.execute(statement).rowcount == 1:
+    if connection.execute(statement).first() is not None:
         return None
     return find(connection, tenant_id, key)

@@ -2,89 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
 import httpx
 import psycopg
 import pytest
-import uvicorn
+import structlog
 from psycopg import sql
 from pydantic import SecretStr
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 
-from api.app import create_app
 from repick import embedded
 from repick.processes import free_port
 from repick.settings import Settings
-from repick.specs import EncoderSpec, ScorerSpec
 from repick.store import keys, registry
 from repick.store.database import Database
-
-ENCODER = EncoderSpec("clip-tiny", "clip", "a" * 64, "b" * 64, 4, untrained=True)
-SCORER = ScorerSpec("qwen-tiny", "qwen2_5_vl", "c" * 64, "d" * 64, untrained=True)
-COUNTED = ("corpus", "item", "content", "media", "job", "job_query", "slice", "idempotency")
+from tests.integration.api.harness import ENCODER, SCORER, NewTenant, Tenant, serving
 
 
-@dataclass(frozen=True)
-class Tenant:
-    """A tenant of one test: an HTTP client with its key, and what the database holds of it."""
-
-    id: int
-    key: str
-    http: httpx.Client
-    database: Database
-    settings: Settings
-
-    def rows(self) -> Mapping[str, int]:
-        with self.database.begin() as connection:
-            return {
-                table: connection.execute(
-                    text(f"SELECT count(*) FROM {table} WHERE tenant_id = :tenant"),
-                    {"tenant": self.id},
-                ).scalar_one()
-                for table in COUNTED
-            }
-
-    def media_files(self) -> list[Path]:
-        folder = self.settings.media_folder / str(self.id)
-        return [path for path in folder.rglob("*") if path.is_file()]
-
-
-@contextmanager
-def serving(settings: Settings) -> Iterator[str]:
-    """The API in a thread; its address."""
-    config = uvicorn.Config(
-        create_app(settings),
-        host="127.0.0.1",
-        port=settings.api_port,
-        log_level="critical",
-        access_log=False,
-        timeout_graceful_shutdown=2,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="api")
-    thread.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not server.started:
-            assert thread.is_alive(), "the API did not start"
-            assert time.monotonic() < deadline, "the API did not start in time"
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{settings.api_port}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def api_database_url(servers: embedded.Servers, template_database: str) -> Iterator[str]:
-    """A migrated database of this module; its tests are kept apart by their tenants."""
+    """A migrated database of these tests; they are kept apart by their tenants."""
     name = f"test_api_{uuid.uuid4().hex}"
     address = make_url(servers.database_url)
     admin = address.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -96,12 +35,10 @@ def api_database_url(servers: embedded.Servers, template_database: str) -> Itera
         )
     yield address.set(database=name).render_as_string(hide_password=False)
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-        )
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def settings(
     api_database_url: str, servers: embedded.Servers, tmp_path_factory: pytest.TempPathFactory
 ) -> Settings:
@@ -111,15 +48,15 @@ def settings(
         data_dir=tmp_path_factory.mktemp("data"),
         secret=SecretStr("a secret of the tests"),
         api_port=free_port(),
-        max_body_bytes=2_000_000,
-        max_image_bytes=200_000,
+        max_body_bytes=10_000_000,
+        max_image_bytes=6_000_000,
         max_text_chars=10_000,
         max_query_chars=1_000,
         max_queries=200,
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def database(api_database_url: str) -> Iterator[Database]:
     opened = Database(api_database_url, pool_size=2)
     with opened.begin() as connection:
@@ -129,13 +66,24 @@ def database(api_database_url: str) -> Iterator[Database]:
     opened.close()
 
 
-@pytest.fixture(scope="module")
-def base_url(settings: Settings, database: Database) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def plain_logs() -> Iterator[None]:
+    """As in production: tracebacks without the values of variables, which also take seconds."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    )
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def base_url(settings: Settings, database: Database, plain_logs: None) -> Iterator[str]:
     with serving(settings) as url:
         yield url
-
-
-NewTenant = Callable[..., Tenant]
 
 
 @pytest.fixture
