@@ -7,10 +7,11 @@ body.py        the cap on a body's bytes
 strict_json.py bytes become JSON values, strictly
 payload.py     JSON values become a request model
 multipart.py   a multipart body becomes its parts
+corpus_name.py the name of a corpus in a path
 auth.py        bearer keys and scopes
 problems.py    errors become application/problem+json
 schemas.py     request bodies
-views.py       answers
+views.py       answers; those about jobs are in job_views.py
 drafts.py      texts and images of a request, checked and verified
 ingest.py      putting items
 submission.py  submitting a job

@@ -12,11 +12,11 @@ from starlette.concurrency import run_in_threadpool
 
 from api import openapi, submission
 from api.auth import Reader, Submitter
+from api.job_views import JobOut, JobsOut, RankingOut, RankingsOut, job_out, job_path, summary
 from api.pages import Cursor, Limit, next_link
 from api.payload import read_json
 from api.schemas import JOB_EXAMPLES, JobRequest
 from api.services import Services, services_of
-from api.views import JobOut, JobsOut, RankingOut, RankingsOut, job_out, job_path, summary
 from api.waiting import seconds_to_wait, until_final
 from repick.errors import Conflict, InvalidField, NotFound
 from repick.jobs import JobState
