@@ -28,6 +28,8 @@ _MODULES = {
 DEMO_ENCODER = "clip-tiny-untrained"
 DEMO_SCORER = "qwen2.5-vl-tiny-untrained"
 """Folders that `python -m demo.models` writes."""
+DEMO_PIXELS = {"min_pixels": 4 * 28 * 28, "max_pixels": 64 * 28 * 28}
+"""The demo's scorer is made for small pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ def environment(settings: Settings, addresses: Addresses, local: LocalSecrets) -
     """REPICK_… variables that make a child's Settings equal ours, with what was chosen here."""
     values = {name: getattr(settings, name) for name in settings.model_fields_set}
     models = addresses.data_dir / "models"
+    if not settings.scorer:
+        values = DEMO_PIXELS | values
     values |= {
         "database_url": addresses.database_url,
         "broker_url": addresses.broker_url,
