@@ -50,9 +50,9 @@ def inject(
     A = φ(x Kᵀ) Z with K = Z·|W_gate|/|Z|; |·| is the mean absolute value, of A and FFN(x) at each
     position by itself, so that no pair depends on its neighbours.
     """
-    scale = (gate_mean / memory.mean).reshape(-1, 1, 1)
-    keys = memory.tokens * scale  # (B, N, D)
-    found = ffn.activation(x.float() @ keys.transpose(1, 2)) @ memory.tokens  # (B, T, D)
+    scale = (gate_mean / memory.mean)[:, None, None]
+    weights = ffn.activation((x.float() * scale) @ memory.tokens.T) * memory.counts[:, None]
+    found = weights @ memory.tokens  # (B, T, D)
     plain = out.float()
     size = found.abs().mean(-1, keepdim=True).clamp(min=_LEAST)
     rescaled = found * (plain.abs().mean(-1, keepdim=True) / size)
@@ -61,34 +61,55 @@ def inject(
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The visual tokens Z of each pair of a batch, zero rows after its own.
+    """The visual tokens Z of a batch: `tokens` (M, D) of its distinct images, in float32.
 
-    `tokens` is (B, N, D) in float32, `mean` (B,) the mean absolute value over a pair's own rows,
-    `present` (B,) whether it has any.
+    `counts` (B, M) says how often each row belongs to each pair (twice where a pair shows one
+    image twice), `mean` (B,) is the mean absolute value over a pair's own rows, `present` (B,)
+    whether it has any. One product with all rows and a mask costs less than padding copies of
+    them for every pair: pairs share images.
     """
 
     tokens: Tensor
+    counts: Tensor
     mean: Tensor
     present: Tensor
 
     @classmethod
     def of(cls, visual: Sequence[Sequence[Tensor]], like: Tensor) -> Memory:
         """From the visual tokens (n, D) of each pair's images; `like` gives device and D."""
-        counts = [sum(len(part) for part in parts) for parts in visual]
-        tokens = like.new_zeros((len(visual), max(1, *counts), like.shape[-1]), dtype=torch.float32)
-        for row, parts, count in zip(tokens, visual, counts, strict=True):
-            if parts:
-                row[:count] = torch.cat(list(parts))
-        rows = torch.tensor(counts, device=like.device)
-        mean = tokens.abs().sum((1, 2)) / (rows.clamp(min=1) * like.shape[-1])
-        return cls(tokens, mean.clamp(min=_LEAST), rows > 0)
+        distinct = {id(part): part for parts in visual for part in parts}
+        place = {key: no for no, key in enumerate(distinct)}
+        shows = torch.zeros(len(visual), len(distinct))
+        for row, parts in zip(shows, visual, strict=True):
+            for part in parts:
+                row[place[id(part)]] += 1
+        lengths = torch.tensor([len(part) for part in distinct.values()], dtype=torch.long)
+        counts = shows.repeat_interleave(lengths, dim=1).to(like.device)
+        none = like.new_zeros((0, like.shape[-1]))
+        tokens = torch.cat([none, *distinct.values()]).float()
+        sums = counts @ tokens.abs().sum(1)
+        rows = counts.sum(1)
+        mean = sums / (rows.clamp(min=1) * like.shape[-1])
+        return cls(tokens, counts, mean.clamp(min=_LEAST), rows > 0)
+
+    def pair(self, no: int, parts: Sequence[Tensor]) -> Memory:
+        """The memory of one pair by itself, which shows `parts`."""
+        tokens = torch.cat([self.tokens[:0], *parts]).float()
+        counts = tokens.new_ones((1, len(tokens)))
+        return Memory(tokens, counts, self.mean[no : no + 1], self.present[no : no + 1])
 
 
 @dataclass(slots=True, eq=False)
 class Firing:
-    """One forward pass of a batch: which pairs fire now, and `layer` (B,), NEVER until they do."""
+    """One forward pass of a batch: which pairs fire now, and `layer` (B,), NEVER until they do.
 
-    last: Tensor
+    `at` are two index tensors (B,) of the answering positions in a hidden state; `trimmed` says
+    that the last layer's feed-forward network sees these alone, as (1, B, D).
+    """
+
+    at: tuple[Tensor, Tensor]
+    trimmed: bool
+    visual: Sequence[Sequence[Tensor]]
     memory: Memory
     layer: Tensor
     now: Tensor = field(init=False)
@@ -119,15 +140,21 @@ class Enhancer:
 
     @contextmanager
     def installed(
-        self, setting: Enhancement, last: Tensor, visual: Sequence[Sequence[Tensor]]
+        self,
+        setting: Enhancement,
+        at: tuple[Tensor, Tensor],
+        visual: Sequence[Sequence[Tensor]],
+        *,
+        trimmed: bool = False,
     ) -> Iterator[Firing]:
         """Enhance the forward pass made inside; no hook stays behind.
 
-        `last` (B,) is each pair's last position, `visual` the visual tokens of its images. The
-        firing's `layer` is complete when the pass is.
+        `at` are the two indices (B,) of each pair's last position in the hidden states (rows,
+        columns, D), `visual` the visual tokens of its images, `trimmed` whether the last layer
+        computes these positions only. The firing's `layer` is complete when the pass is.
         """
         memory = Memory.of(visual, self._decoder.head)
-        firing = Firing(last, memory, torch.full_like(last, NEVER))
+        firing = Firing(at, trimmed, visual, memory, torch.full_like(at[1], NEVER))
         with ExitStack() as stack:
             for no in self._window:
                 self._install(stack, setting, firing, no)
@@ -155,7 +182,7 @@ class Enhancer:
             stack.callback(handle.remove)
 
     def _probe(self, setting: Enhancement, firing: Firing, layer: int, hidden: Tensor) -> None:
-        rows = hidden[torch.arange(len(hidden), device=hidden.device), firing.last]  # (B, D)
+        rows = hidden[firing.at]  # (B, D)
         if setting.final_norm:
             rows = self._decoder.final_norm(rows)
         entropy = top_entropy(vocabulary_logits(rows, self._decoder.head))
@@ -166,13 +193,42 @@ class Enhancer:
     def _mix(
         self, setting: Enhancement, firing: Firing, layer: int, x: Tensor, out: Tensor
     ) -> Tensor:
-        rows = torch.arange(len(x), device=x.device)
-        answering = setting.positions is Positions.LAST
-        if answering:
-            x, plain = x[rows, firing.last][:, None], out[rows, firing.last][:, None]
-        else:
-            plain = out
         ffn, gate_mean = self._decoder.ffns[layer], self._gate_means[layer]
-        mixed = inject(ffn, gate_mean, setting.alpha, x, plain, firing.memory)
+        if setting.positions is Positions.ALL:
+            return self._mix_all(setting, firing, layer, x, out)
+        at = firing.at
+        if firing.trimmed and layer == len(self._decoder.layers) - 1:
+            at = (torch.zeros_like(at[1]), torch.arange(len(at[1]), device=x.device))
+        plain = out[at][:, None]  # (B, 1, D)
+        mixed = inject(ffn, gate_mean, setting.alpha, x[at][:, None], plain, firing.memory)
         mixed = torch.where(firing.now[:, None, None], mixed, plain)
-        return out.index_put((rows, firing.last), mixed[:, 0]) if answering else mixed
+        return out.index_put(at, mixed[:, 0])
+
+    def _mix_all(
+        self, setting: Enhancement, firing: Firing, layer: int, x: Tensor, out: Tensor
+    ) -> Tensor:
+        """Every position of each pair of (B, T, D), a pair at a time: all with all is too much."""
+        ffn, gate_mean = self._decoder.ffns[layer], self._gate_means[layer]
+        mixed = [
+            inject(ffn, gate_mean, setting.alpha, x[no, None], out[no, None], memory)
+            for no, parts in enumerate(firing.visual)
+            for memory in [firing.memory.pair(no, parts)]
+        ]
+        return torch.where(firing.now[:, None, None], torch.cat(mixed), out)
+
+
+@contextmanager
+def enhanced(
+    enhancer: Enhancer,
+    setting: Enhancement | None,
+    at: tuple[Tensor, Tensor],
+    visual: Sequence[Sequence[Tensor]],
+    *,
+    trimmed: bool = False,
+) -> Iterator[Firing | None]:
+    """`Enhancer.installed`, or nothing where it is off or no pair has an image."""
+    if setting is None or not any(visual):
+        yield None
+        return
+    with enhancer.installed(setting, at, visual, trimmed=trimmed) as firing:
+        yield firing

@@ -1,41 +1,32 @@
-"""One multimodal model that judges pairs: the plain path, one forward pass a pair (METHOD §2).
+"""One multimodal model that judges pairs, each by one forward pass a question (METHOD §2).
 
-Pairs are prepared on any thread (tokens, patches) and scored in right-padded batches on the one
-device thread. Causal attention never looks at what stands behind it, so padding, neighbours and
-order change no score.
+Pairs are prepared on any thread and scored on the one device thread. A score is a function of its
+pair alone: what is shared, packed or at hand changes how fast it comes, not what it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
+from weakref import WeakValueDictionary
 
 import torch
 import transformers
-from torch import Tensor
 
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
 from repick.jobs import PairScore
 from repick.specs import Enhancement, ImageLimits, Readout, ScorerSpec
 from worker.checkpoints import Checkpoint
-from worker.fine.enhancement import NEVER, Enhancer, Firing
+from worker.fine.engine import Engine
 from worker.fine.families import open_family
 from worker.fine.families.base import Family, PreparedImage
+from worker.fine.limits import MemoryLimits
 from worker.fine.placement import device_name, pick_device, pick_dtype
 from worker.fine.prompts import QUESTIONS, ImageSegment, Prompt, PromptWriter, layout
-from worker.fine.readout import (
-    WORDS,
-    Labels,
-    Reading,
-    find_labels,
-    judge,
-    read,
-    vocabulary_logits,
-)
+from worker.fine.readout import WORDS, Labels, find_labels, judge
 from worker.fine.tokens import PlainTokenizer, read_frame
 from worker.selftest import check_golden, golden_pairs
 
@@ -50,21 +41,23 @@ class PreparedPair:
 
     @property
     def length(self) -> int:
-        """Tokens of the longest prompt: what a batch is padded to."""
+        """Tokens of the longest prompt."""
         return max(prompt.length for prompt in self.prompts)
 
 
 class FineModel:
     """One model on one device with every specification it serves."""
 
-    def __init__(self, family: Family, writer: PromptWriter, device: torch.device) -> None:
-        self.family, self._writer, self._device = family, writer, device
-        self._enhancer = Enhancer(family.decoder)
+    def __init__(self, family: Family, writer: PromptWriter, engine: Engine) -> None:
+        self.family, self.engine, self._writer = family, engine, writer
         self._labels: dict[Readout, tuple[Labels, ...]] = {}
+        self._images: WeakValueDictionary[tuple[bytes, ImageLimits], PreparedImage] = (
+            WeakValueDictionary()
+        )
         self.specs: tuple[ScorerSpec, ...] = ()
         self.provenance: Mapping[str, str] = MappingProxyType(
             {
-                "device": device_name(device),
+                "device": device_name(family.decoder.head.device),
                 "dtype": str(family.decoder.head.dtype).removeprefix("torch."),
                 "torch": torch.__version__,
                 "transformers": transformers.__version__,
@@ -81,17 +74,20 @@ class FineModel:
         dtype: str,
         images: ImageLimits,
         max_tokens: int = 8192,
+        limits: MemoryLimits | None = None,
     ) -> FineModel:
         """Load a checkpoint; each readout is registered with enhancement and without.
 
-        `device` and `dtype` may be "auto": the accelerator at hand, and bfloat16 on CUDA. Raises
-        UnsupportedFamily, and ModelError for a checkpoint that cannot serve the readouts.
+        `device` and `dtype` may be "auto": the accelerator at hand, and bfloat16 on CUDA;
+        `limits` default to what suits the device. Raises UnsupportedFamily, and ModelError for a
+        checkpoint that cannot serve the readouts.
         """
         on = pick_device(device)
         family = open_family(checkpoint.folder, on, pick_dtype(dtype, on))
         plain = PlainTokenizer(family.tokenizer.backend_tokenizer)
         frame = read_frame(family.tokenizer, checkpoint.folder)
-        model = cls(family, PromptWriter(plain, frame, family.image_brackets), on)
+        engine = Engine(family, checkpoint.weights_sha256, limits or MemoryLimits.of(on))
+        model = cls(family, PromptWriter(plain, frame, family.image_brackets), engine)
         model._labels = {readout: find_labels(readout, plain.encode) for readout in readouts}
         model.specs = tuple(
             model._spec(checkpoint, readout, enhancement, images, max_tokens)
@@ -124,7 +120,7 @@ class FineModel:
     def prepare(
         self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec
     ) -> PreparedPair:
-        """Tokens and patches of a pair; on the CPU, thread-safe.
+        """Tokens of a pair, and patches of its images unless they are known; thread-safe.
 
         Raises ContentError: `too_long` beyond the specification's max_tokens, `bad_dimensions`.
         """
@@ -132,9 +128,7 @@ class FineModel:
         draft = self._writer.write(blocks, questions, {})
         _refuse_too_long(draft, spec)
         images = {
-            no: self.family.prepare_image(
-                block.content.image, _image_key(block.content), spec.images
-            )
+            no: self._image(block.content, spec.images)
             for no, block in enumerate(blocks)
             if block.content.image is not None
         }
@@ -144,25 +138,27 @@ class FineModel:
             _refuse_too_long(draft, spec)
         return PreparedPair(spec, draft, tuple(images.values()))
 
-    @torch.inference_mode()
     def score(self, pairs: Sequence[PreparedPair]) -> list[PairScore]:
-        """Score pairs of one specification as one batch on the device, in their order.
+        """Score pairs of one specification on the device, in their order, however many.
 
         Raises ModelError for a readout that was not loaded, or logits that are not finite.
         """
-        if not pairs:
-            return []
-        spec = pairs[0].spec
-        if any(pair.spec != spec for pair in pairs):
-            raise ValueError("a batch has pairs of one specification only")
-        if spec.readout not in self._labels:
-            raise ModelError(f"readout {spec.readout} was not loaded", scorer=spec.name)
-        visual = self._encode_images(pairs)
-        passes = [
-            self._read_pass([pair.prompts[no] for pair in pairs], labels, spec, visual)
-            for no, labels in enumerate(self._labels[spec.readout])
-        ]
-        return [judge(spec.readout, readings) for readings in zip(*passes, strict=True)]
+        return self._judged(pairs, plain=False)
+
+    def score_plain(self, pairs: Sequence[PreparedPair]) -> list[PairScore]:
+        """As `score`, one padded batch through the library's own forward pass, nothing shared."""
+        return self._judged(pairs, plain=True)
+
+    def plan(self, pairs: Sequence[PreparedPair]) -> list[list[int]]:
+        """Numbers of the pairs that are best scored together, a list for each forward pass.
+
+        Pairs that share the front of their prompts come together, within the budget of tokens.
+        """
+        return [list(batch.pairs) for batch in self.engine.plan([one.prompts for one in pairs])]
+
+    def memory(self) -> Mapping[str, int]:
+        """Bytes kept for reuse, and what the device has allocated, now and at most."""
+        return self.engine.memory()
 
     def self_test(self, spec: ScorerSpec) -> None:
         """Score golden pairs; SelfTestFailed where they are not told apart.
@@ -174,52 +170,40 @@ class FineModel:
         pairs = [self.prepare(query, document, spec) for query, document in golden_pairs()]
         check_golden(spec, self.score(pairs))
 
-    def _encode_images(self, pairs: Sequence[PreparedPair]) -> dict[ImageSegment, Tensor]:
-        """Visual tokens (n, D) of the batch's images, each distinct one through the tower once."""
-        images = {image.segment: image for pair in pairs for image in pair.images}
-        if not images:
-            return {}
-        tokens = self.family.encode_images(list(images.values()))
-        return dict(zip(images, tokens, strict=True))
+    def _judged(self, pairs: Sequence[PreparedPair], *, plain: bool) -> list[PairScore]:
+        if not pairs:
+            return []
+        spec = pairs[0].spec
+        if any(pair.spec != spec for pair in pairs):
+            raise ValueError("a batch has pairs of one specification only")
+        if spec.readout not in self._labels:
+            raise ModelError(f"readout {spec.readout} was not loaded", scorer=spec.name)
+        read = self.engine.read_plain if plain else self.engine.read
+        passes = read(
+            [pair.prompts for pair in pairs],
+            [pair.images for pair in pairs],
+            self._labels[spec.readout],
+            spec,
+        )
+        return [judge(spec.readout, readings) for readings in passes]
 
-    def _read_pass(
-        self,
-        prompts: Sequence[Prompt],
-        labels: Labels,
-        spec: ScorerSpec,
-        visual: Mapping[ImageSegment, Tensor],
-    ) -> list[Reading]:
-        """One forward pass of a batch, read at each prompt's last position."""
-        ids, positions = self._pack(prompts)
-        last = torch.tensor([prompt.length - 1 for prompt in prompts], device=self._device)
-        seen = [[visual[image] for image in prompt.images] for prompt in prompts]
-        with self._enhanced(spec.enhancement, last, seen) as firing:
-            in_order = [tokens for parts in seen for tokens in parts]
-            hidden = self.family.hidden_states(ids, positions, in_order)  # (B, T, D)
-        rows = hidden[torch.arange(len(prompts), device=self._device), last]  # (B, D)
-        values = read(vocabulary_logits(rows, self.family.decoder.head), labels).tolist()
-        layers = firing.layer.tolist() if firing else [NEVER] * len(prompts)
-        return [Reading.of(row, layer) for row, layer in zip(values, layers, strict=True)]
+    def _image(self, content: LoadedContent, limits: ImageLimits) -> PreparedImage:
+        """An image's place in a prompt; resized here unless its visual tokens are at hand.
 
-    @contextmanager
-    def _enhanced(
-        self, setting: Enhancement | None, last: Tensor, seen: Sequence[Sequence[Tensor]]
-    ) -> Iterator[Firing | None]:
-        if setting is None or not any(seen):  # without an image nothing can fire
-            yield None
-            return
-        with self._enhancer.installed(setting, last, seen) as firing:
-            yield firing
-
-    def _pack(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-        """Right-padded ids (B, T) and positions (3, B, T) on the device."""
-        width = max(prompt.length for prompt in prompts)
-        ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        positions = torch.zeros(3, len(prompts), width, dtype=torch.long)
-        for no, prompt in enumerate(prompts):
-            ids[no, : prompt.length] = torch.tensor(prompt.token_ids(self.family.image_token_id))
-            positions[:, no, : prompt.length] = self.family.positions(prompt.segments)[0]
-        return ids.to(self._device), positions.to(self._device)
+        One object an image while any pair holds it: a query's image is not resized for each pair.
+        """
+        key = _image_key(content), limits
+        prepared = self._images.get(key)
+        if prepared is None:
+            assert content.image is not None
+            image = content.image
+            grid = self.family.grid(image, limits)
+            segment = ImageSegment(key[0], grid, self.family.visual_length(grid))
+            prepared = PreparedImage(segment, lambda: self.family.patches(image, limits))
+            prepared = self._images.setdefault(key, prepared)
+        if not self.engine.vision.has(prepared.segment, limits):
+            prepared.make_pixels()
+        return prepared
 
 
 def _image_key(content: LoadedContent) -> bytes:

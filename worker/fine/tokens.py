@@ -10,22 +10,36 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from repick.errors import ContentError, ModelError
+from worker.fine.lru import ByteLRU
+
+_CACHE_BYTES = 16 * 1024 * 1024
+_BYTES_PER_TOKEN = 40
 
 
 class PlainTokenizer:
-    """Tokenises text in which no special or added token of the model can occur."""
+    """Tokenises text in which no special or added token of the model can occur.
+
+    Remembers the texts used last: a query meets all documents of its job. Thread-safe.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         state = json.loads(tokenizer.to_str())
         self._added = frozenset(token["id"] for token in state["added_tokens"])
         state |= {"added_tokens": [], "truncation": None, "padding": None}
         self._tokenizer = Tokenizer.from_str(json.dumps(state))
+        self._known: ByteLRU[str, tuple[int, ...]] = ByteLRU(
+            _CACHE_BYTES, lambda ids: _BYTES_PER_TOKEN * len(ids)
+        )
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`; ContentError where one of them would be an added token."""
+        known = self._known.get(text)
+        if known is not None:
+            return known
         ids = tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
         if not self._added.isdisjoint(ids):
             raise ContentError("unsupported", "the text cannot be told from a control token")
+        self._known.put(text, ids)
         return ids
 
 

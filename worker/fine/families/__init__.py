@@ -11,9 +11,11 @@ import torch
 from repick.errors import ModelError, UnsupportedFamily
 from worker.fine.families.base import Family
 from worker.fine.families.qwen2_5_vl import Qwen25VL
+from worker.fine.families.qwen2_vl import Qwen2VL
+from worker.fine.families.qwen3_vl import Qwen3VL
 
 FAMILIES: Mapping[str, Callable[[Path, torch.device, torch.dtype], Family]] = {
-    Qwen25VL.name: Qwen25VL,
+    family.name: family for family in (Qwen2VL, Qwen25VL, Qwen3VL)
 }
 
 

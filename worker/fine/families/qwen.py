@@ -1,0 +1,181 @@
+"""What Qwen2-VL, Qwen2.5-VL and Qwen3-VL have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoTokenizer
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from repick.errors import ContentError, ModelError
+from repick.specs import ImageLimits
+from worker.fine.attention import PACKED, WINDOWS, register
+from worker.fine.families.base import Decoder, GatedFFN, PreparedImage, VisualTokens
+from worker.fine.prompts import ImageSegment, Segment
+
+MAX_ASPECT = 200
+"""The image processor refuses what is longer than this many times its width."""
+
+
+class QwenVL:
+    """Adapter of a `Qwen…ForConditionalGeneration`; see `Family` for its methods."""
+
+    name: str
+    architecture: Any
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, **local)
+        images: Any = AutoImageProcessor
+        self._processor = images.from_pretrained(folder, backend="pil", **local)
+        self._model = load_model(self.architecture, folder, device, dtype)
+        config = self._model.config
+        _refuse_sliding_windows(folder, config.text_config)
+        self.image_token_id: int = config.image_token_id
+        self.image_brackets: tuple[tuple[int, ...], tuple[int, ...]] = (
+            (config.vision_start_token_id,),
+            (config.vision_end_token_id,),
+        )
+        self._merge: int = config.vision_config.spatial_merge_size
+        self._patch: int = self._processor.patch_size
+        self._device = device
+        text = config.text_config
+        width = text.hidden_size // text.num_attention_heads
+        self.head_size: int = getattr(text, "head_dim", None) or width
+        self.decoder = gated_decoder(self._model)
+
+    def grid(self, image: Image.Image, limits: ImageLimits) -> tuple[int, int, int]:
+        if max(image.size) > MAX_ASPECT * min(image.size):
+            raise ContentError(
+                "bad_dimensions", f"an image of {image.width}×{image.height} pixels is too long"
+            )
+        factor = self._patch * self._merge
+        height, width = smart_resize(
+            image.height, image.width, factor, limits.min_pixels, limits.max_pixels
+        )
+        return 1, height // self._patch, width // self._patch
+
+    def visual_length(self, grid: tuple[int, int, int]) -> int:
+        return grid[0] * grid[1] * grid[2] // self._merge**2
+
+    def patches(self, image: Image.Image, limits: ImageLimits) -> Tensor:
+        size = {"shortest_edge": limits.min_pixels, "longest_edge": limits.max_pixels}
+        made = self._processor(images=[image], size=size, return_tensors="pt")
+        pixels: Tensor = made["pixel_values"]
+        return pixels
+
+    def positions(self, segments: Sequence[Segment], start: int = 0) -> tuple[Tensor, int]:
+        return mrope_positions(segments, start, self._merge)
+
+    def encode_images(self, images: Sequence[PreparedImage]) -> list[VisualTokens]:
+        pixels = torch.cat([image.pixels for image in images]).to(self._device)
+        grids = torch.tensor([image.segment.grid for image in images], device=self._device)
+        output = self._model.get_image_features(pixels, image_grid_thw=grids, return_dict=True)
+        levels = getattr(output, "deepstack_features", None) or ()
+        deep = zip(*levels, strict=True) if levels else [()] * len(images)
+        return [
+            VisualTokens(tokens, tuple(parts))
+            for tokens, parts in zip(output.pooler_output, deep, strict=True)
+        ]
+
+    def embed(self, ids: Tensor) -> Tensor:
+        hidden: Tensor = self._model.get_input_embeddings()(ids)
+        return hidden
+
+    def rotary(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin = self._model.model.language_model.rotary_emb(hidden, positions)
+        return cos, sin
+
+    def hidden_states(
+        self, ids: Tensor, positions: Tensor, visual: Sequence[VisualTokens]
+    ) -> Tensor:
+        output = self._model.model(
+            input_ids=ids,
+            position_ids=positions,
+            mm_encoder_outputs=encoder_outputs(visual) if visual else None,
+            use_cache=False,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+
+def encoder_outputs(visual: Sequence[VisualTokens]) -> dict[str, Any]:
+    """Visual tokens in the form in which the library's forward pass takes them."""
+    pooled: Any = tuple(one.tokens for one in visual)  # these families take a tuple of (n, D)
+    output: Any = BaseModelOutputWithPooling(pooler_output=pooled)
+    output.deepstack_features = list(zip(*(one.deep for one in visual), strict=True))
+    return {"image": output}
+
+
+def mrope_positions(
+    segments: Sequence[Segment], start: int = 0, merge: int = 2
+) -> tuple[Tensor, int]:
+    """M-RoPE position ids (3, T) for time, height and width, and where the next segment starts.
+
+    Text counts on in all three; an image spans its merged grid from one common start, and what
+    follows it starts after its longer side (arXiv 2409.12191 §2.1).
+    """
+    parts, position = [], start
+    for segment in segments:
+        if isinstance(segment, ImageSegment):
+            t, h, w = segment.grid[0], segment.grid[1] // merge, segment.grid[2] // merge
+            parts.append(_grid_positions(t, h, w) + position)
+            position += max(h, w)
+        else:
+            parts.append(torch.arange(position, position + segment.length).expand(3, -1))
+            position += segment.length
+    return torch.cat(parts, dim=1), position
+
+
+@lru_cache(maxsize=256)
+def _grid_positions(t: int, h: int, w: int) -> Tensor:
+    axes = torch.meshgrid(*(torch.arange(n) for n in (t, h, w)), indexing="ij")
+    return torch.stack(axes).reshape(3, -1)
+
+
+def load_model(architecture: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """The model in evaluation mode; ModelError where weights are missing or of another shape."""
+    model, report = architecture.from_pretrained(
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        dtype=dtype,
+        attn_implementation="sdpa",
+        output_loading_info=True,
+    )
+    lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if lacking:
+        raise ModelError(f"{folder.name} lacks {len(lacking)} weights, such as {lacking[0]}")
+    return use_attention(model.to(device).eval())
+
+
+def use_attention(model: Any) -> Any:
+    """Give a model our attention functions; without a pack they are the library's SDPA."""
+    register()
+    model.set_attn_implementation({"text_config": PACKED, "vision_config": WINDOWS})
+    return model
+
+
+def gated_decoder(model: Any) -> Decoder:
+    text = model.model.language_model
+    ffns = (layer.mlp for layer in text.layers)
+    return Decoder(
+        layers=tuple(text.layers),
+        ffns=tuple(GatedFFN(ffn, ffn.gate_proj.weight, ffn.act_fn) for ffn in ffns),
+        final_norm=text.norm,
+        head=model.get_output_embeddings().weight,
+    )
+
+
+def _refuse_sliding_windows(folder: Path, config: Any) -> None:
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if kinds - {"full_attention"}:
+        raise ModelError(f"{folder.name} uses {', '.join(sorted(kinds))}: not supported")
