@@ -162,6 +162,8 @@ async def _gone(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _defect(request: Request, error: Exception) -> JSONResponse:
-    log.error("defect", exc_info=error, path=request.url.path)
+    # This runs outside of our middleware, which has bound the id and let go of it.
+    request_id = getattr(request.state, "request_id", None)
+    log.error("defect", exc_info=error, path=request.url.path, request_id=request_id)
     detail = "something went wrong on our side; the request id finds it in the log"
     return problem(request, 500, "internal_error", detail)

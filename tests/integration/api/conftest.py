@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -67,21 +68,25 @@ def database(api_database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def plain_logs() -> Iterator[None]:
+def log_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """As in production: tracebacks without the values of variables, which also take seconds."""
+    path = tmp_path_factory.mktemp("logs") / "api.log"
+    file = path.open("w", buffering=1)
     structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(file),
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
-        ]
+        ],
     )
-    yield
+    yield path
     structlog.reset_defaults()
+    file.close()
 
 
 @pytest.fixture(scope="session")
-def base_url(settings: Settings, database: Database, plain_logs: None) -> Iterator[str]:
+def base_url(settings: Settings, database: Database, log_file: Path) -> Iterator[str]:
     with serving(settings) as url:
         yield url
 

@@ -360,15 +360,16 @@ def test_a_bad_request_is_refused_with_its_code_and_stores_nothing(
     assert tenant.media_files() == []
 
 
-@pytest.mark.parametrize("bad", bad_images.REFUSED, ids=lambda bad: bad.name)
+DECODED = [one for one in bad_images.REFUSED if one.name != "no bytes"]
+"""An empty image is refused before it is decoded."""
+
+
+@pytest.mark.parametrize("bad", DECODED, ids=lambda bad: bad.name)
 def test_a_query_image_that_cannot_be_decoded_refuses_the_job(
     bad: bad_images.BadImage, tenant: Tenant, corpus: str
 ) -> None:
-    data = bad.build()
-    if not data:
-        pytest.skip("an empty image is refused before it is decoded")
     before = tenant.rows()
-    source = f"data:{bad.declared_type or ''};base64,{base64_of(data)}"
+    source = f"data:{bad.declared_type or ''};base64,{base64_of(bad.build())}"
     body = queries({"image": base64_of(bad_images.photo())}, {"image": source})
     response = tenant.http.post(JOBS, json=body)
     assert problem(response) == (422, bad.code), response.text

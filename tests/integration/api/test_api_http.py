@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -60,10 +61,13 @@ def test_a_revoked_or_expired_key_is_refused_at_once(tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize("name", ["api_key", "key", "access_token", "KEY"])
-def test_a_key_in_the_address_is_refused_even_beside_a_good_one(name: str, tenant: Tenant) -> None:
+def test_a_key_in_the_address_is_refused_even_beside_a_good_one(
+    name: str, tenant: Tenant, log_file: Path
+) -> None:
     response = tenant.http.get("/v1/jobs", params={name: tenant.key})
     assert problem(response) == (401, "key_in_url")
     assert tenant.key not in response.text
+    assert tenant.key not in log_file.read_text()
 
 
 @pytest.mark.parametrize(
@@ -246,7 +250,7 @@ def test_a_database_that_is_down_is_503_with_retry_after(
 
 
 def test_a_database_without_models_has_nothing_to_offer_yet(
-    plain_logs: None, settings: Settings, database_url: str
+    log_file: Path, settings: Settings, database_url: str
 ) -> None:
     changes = {"database_url": database_url, "api_port": free_port()}
     with serving(settings.model_copy(update=changes)) as url:
@@ -258,7 +262,7 @@ def test_a_database_without_models_has_nothing_to_offer_yet(
 
 
 def test_a_database_that_is_not_migrated_is_not_ready(
-    plain_logs: None, settings: Settings, empty_database_url: str
+    log_file: Path, settings: Settings, empty_database_url: str
 ) -> None:
     changes = {"database_url": empty_database_url, "api_port": free_port()}
     with serving(settings.model_copy(update=changes)) as url:
@@ -267,4 +271,8 @@ def test_a_database_that_is_not_migrated_is_not_ready(
         response = httpx.get(f"{url}/v1/jobs", headers={"Authorization": f"Bearer {UNKNOWN}"})
         assert problem(response) == (500, "internal_error")
         assert "api_key" not in response.text
+        logged = [json.loads(line) for line in log_file.read_text().splitlines()]
+        (defect,) = [one for one in logged if one["event"] == "defect"]
+        assert defect["request_id"] == response.headers["x-request-id"]
+        assert "UndefinedTable" in defect["exception"]
         assert response.headers["x-content-type-options"] == "nosniff"

@@ -1,0 +1,109 @@
+"""The client and the command line against a real API."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from repick.cli.app import app
+from repick.client import ApiError, Client, Item, Query
+from repick.jobs import JobState
+from repick.settings import Settings
+from tests import bad_images
+from tests.integration.api.harness import Tenant, finish
+
+
+@pytest.fixture
+def client(tenant: Tenant) -> Iterator[Client]:
+    with Client(str(tenant.http.base_url), tenant.key) as opened:
+        yield opened
+
+
+def test_from_an_empty_corpus_to_a_ranking(client: Client, tenant: Tenant) -> None:
+    made = client.create_corpus("things")
+    assert (made.items, made.encoder.name, made.untrained) == (0, "clip-tiny", True)
+    photo = bad_images.photo()
+    items = [Item("cup", "a cup", photo), Item("dog", image=photo), Item("bad", image=b"no")]
+    done = client.put_items("things", items)
+    assert (done.stored, [one.code for one in done.failed]) == (2, ["not_image"])
+    assert client.corpora() == ["things"]
+    assert client.corpus("things").pending == 2
+
+    job = client.submit("things", Query("a", photo), k=2, metadata={"run": 1})
+    worker = threading.Thread(target=finish, args=(tenant, job.id))
+    worker.start()
+    told: list[str] = []
+    ranked = client.wait(job, lambda one: told.append(one.state), timeout_s=20)
+    worker.join()
+    assert told[-1] == ranked.state == JobState.SUCCEEDED
+    assert [hit.id for hit in ranked.rankings[0].hits] == ["dog", "cup"]
+    assert [one.id for one in client.jobs()] == [job.id]
+    with pytest.raises(ApiError) as caught:
+        client.cancel(job.id)
+    assert (caught.value.status, caught.value.code) == (409, "job_final")
+
+
+def test_every_page_of_a_jobs_rankings_is_there(client: Client, tenant: Tenant) -> None:
+    client.create_corpus("things")
+    job = client.submit("things", [Query(str(no)) for no in range(120)])
+    finish(tenant, job.id)
+    assert [one.query for one in client.job(job.id).rankings] == list(range(120))
+
+
+def run(tenant: Tenant, *arguments: str, code: int = 0) -> Result:
+    environment = {"REPICK_API_URL": str(tenant.http.base_url), "REPICK_API_KEY": tenant.key}
+    environment["COLUMNS"] = "200"
+    result = CliRunner().invoke(app, arguments, env=environment)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_the_command_line_from_a_corpus_to_a_ranking(tenant: Tenant, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(bad_images.photo("PNG"))
+    file = tmp_path / "items.jsonl"
+    file.write_text('{"id": "cup", "image": "a.png"}\n{"id": "dog", "text": "a dog"}\n')
+    run(tenant, "corpus", "create", "things")
+    assert "2 stored" in run(tenant, "corpus", "put", "things", str(file)).output
+    assert json.loads(run(tenant, "corpus", "show", "things", "--json").stdout)["items"] == 2
+    assert run(tenant, "corpus", "list").stdout.split() == ["things"]
+
+    job_id = run(tenant, "job", "submit", "things", "--text", "a", "--k", "2").stdout.strip()
+    assert "queued" in run(tenant, "job", "list").stdout
+    run(tenant, "job", "wait", job_id, "--timeout", "0", code=3)
+    finish(tenant, job_id)
+    shown = run(tenant, "job", "wait", job_id).stdout
+    assert "succeeded" in shown
+    assert "2 → 1" in shown
+    value = json.loads(run(tenant, "job", "show", job_id, "--json").stdout)
+    assert [hit["id"] for hit in value["rankings"][0]["hits"]] == ["dog", "cup"]
+
+    other = run(tenant, "job", "submit", "things", "--text", "a", "--text", "b").stdout.strip()
+    assert "cancelled" in run(tenant, "job", "cancel", other).stdout
+    run(tenant, "job", "wait", other, code=3)
+    run(tenant, "corpus", "delete", "things")
+
+
+def test_keys_are_made_listed_and_revoked_in_the_database(
+    tenant: Tenant, settings: Settings
+) -> None:
+    environment = {"REPICK_DATABASE_URL": settings.database_url, "COLUMNS": "200"}
+
+    def key(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["key", *arguments], env=environment)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    made = key("create", "robot", "--tenant", "robots", "--scope", "read", "--days", "1").strip()
+    headers = {"Authorization": f"Bearer {made}"}
+    assert tenant.http.get("/v1/jobs", headers=headers).status_code == 200
+    assert tenant.http.post("/v1/jobs", headers=headers).status_code == 403
+    (listed,) = json.loads(key("list", "--tenant", "robots", "--json"))
+    assert (listed["name"], listed["scopes"]) == ("robot", ["read"])
+    assert made not in key("list", "--tenant", "robots")
+    key("revoke", listed["prefix"], "--tenant", "robots")
+    assert tenant.http.get("/v1/jobs", headers=headers).status_code == 401
