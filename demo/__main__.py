@@ -10,7 +10,7 @@ import sys
 from rich.console import Console
 
 from demo.corpus import DemoItem, demo_items, demo_queries
-from demo.show import Screen
+from demo.show import WIDE, Screen
 from repick.client import ApiError, Client, Item, Query
 from repick.settings import Settings
 from repick.stack import Addresses, run_stack
@@ -20,7 +20,7 @@ K, TOP_N = 20, 5
 
 
 def main() -> int:
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.rule("[bold]Repick[/bold]  ·  the demo")
     return run_stack(Settings(), on_ready=lambda at: show(Screen(console), at), quiet=True)
 
@@ -43,6 +43,7 @@ def show(screen: Screen, addresses: Addresses) -> int:
                     on_progress=follow,
                 )
             screen.ranking(job, 0, query, shown(corpus))
+            screen.account(job)
         several(screen, client)
     screen.goodbye(addresses)
     return 0
@@ -69,6 +70,7 @@ def several(screen: Screen, client: Client) -> None:
         job = client.rank(PICTURES, asked, k=K, top_n=3, on_progress=follow)
     for no, query in enumerate(queries):
         screen.ranking(job, no, query, shown(PICTURES))
+    screen.account(job)
 
 
 def items_of(corpus: str) -> list[DemoItem]:

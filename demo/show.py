@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, JustifyMethod
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -17,6 +18,9 @@ from repick.client import Corpus, Hit, Job, JobSummary, PutResult
 from repick.stack import Addresses
 
 PATIENCE_S = 600.0
+WIDE = 120
+"""Columns from which on a table also says what each item shows."""
+FIGURES = ("score", "margin", "coarse → final", "enhanced")
 
 
 class Screen:
@@ -47,16 +51,16 @@ class Screen:
 
     @contextmanager
     def following(self, title: str) -> Iterator[Callable[[JobSummary], None]]:
-        """A progress bar of a job's pairs."""
-        self._console.print()
+        """A progress bar of a job's pairs, under its title."""
+        self._console.print(f"\n[bold]{title}[/bold]")
         with self._bars() as bars:
-            task = bars.add_task(title, total=None)
+            task = bars.add_task(f"{'queued':9}", total=None)
 
             def follow(job: JobSummary) -> None:
                 progress = job.progress
                 bars.update(
                     task,
-                    description=f"{title} [dim]{job.state}[/dim]",
+                    description=f"{job.state:9}",
                     completed=progress.done,
                     total=progress.total or None,
                 )
@@ -69,18 +73,30 @@ class Screen:
         if ranking is None:
             self._console.print(f"[red]no ranking: {job.query_errors.get(no) or job.error}[/red]")
             return
-        table = Table(title=_asked(query), title_justify="left", title_style="", pad_edge=False)
-        table.add_column("rank", justify="right")
-        table.add_column("item", no_wrap=True)
-        table.add_column("what it shows", max_width=46)
-        table.add_column("score", justify="right")
-        table.add_column("margin", justify="right")
-        table.add_column("coarse → final", justify="right")
-        table.add_column("enhanced at", justify="right")
+        wide = self._console.width >= WIDE
+        headings = ["rank", "item", *["what it shows"] * wide, *FIGURES]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in headings:
+            justify: JustifyMethod = "right" if heading in FIGURES else "left"
+            table.add_column(heading, justify=justify, no_wrap=True)
         for hit in ranking.hits:
-            table.add_row(*_cells(hit, shows), style="bold green" if hit.id == query.target else "")
+            cells = [str(hit.rank), hit.id, *[_short(shows.get(hit.id, ""))] * wide, *_figures(hit)]
+            table.add_row(*cells, style="bold green" if hit.id == query.target else "")
+        self._console.print(_asked(query))
         self._console.print(table)
-        self._console.print(_account(job, ranking.found, ranking.asked), highlight=False)
+
+    def account(self, job: Job) -> None:
+        """Where the job's scores come from: how many were computed, how many the ledger had."""
+        progress = job.progress
+        scored = progress.done - progress.reused - progress.failed
+        seconds = ""
+        if job.started_at and job.finished_at:
+            seconds = f" in {(job.finished_at - job.started_at).total_seconds():.2f} s"
+        self._console.print(
+            f"  [dim]{scored} pairs scored, {progress.reused} from the ledger{seconds}"
+            f" · {job.scorer.name}[/dim]",
+            highlight=False,
+        )
 
     def goodbye(self, addresses: Addresses) -> None:
         lines = Text.from_markup(
@@ -107,18 +123,14 @@ class Screen:
 
 def _asked(query: DemoQuery) -> Text:
     parts = ["[picture]"] * (query.image is not None) + [f"“{query.text}”"] * bool(query.text)
-    title = Text(f"{query.title}: ", style="bold")
-    title.append(" + ".join(parts), style="italic")
+    title = Text(" + ".join(parts), style="italic")
     if query.instruction:
         title.append(f"  ({query.instruction})", style="dim")
     return title
 
 
-def _cells(hit: Hit, shows: Mapping[str, str]) -> list[str]:
+def _figures(hit: Hit) -> list[str]:
     return [
-        str(hit.rank),
-        hit.id,
-        shows.get(hit.id, ""),
         f"{hit.score:.3f}",
         "" if hit.margin is None else f"{hit.margin:+.3f}",
         f"{hit.coarse_rank} → {hit.rank}",
@@ -126,14 +138,5 @@ def _cells(hit: Hit, shows: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _account(job: Job, found: int, asked: int) -> str:
-    """Where the scores come from: how many pairs were scored and how many the ledger had."""
-    progress = job.progress
-    scored = progress.done - progress.reused - progress.failed
-    seconds = ""
-    if job.started_at and job.finished_at:
-        seconds = f" in {(job.finished_at - job.started_at).total_seconds():.2f} s"
-    return (
-        f"  [dim]{found} of {asked} candidates · {scored} pairs scored,"
-        f" {progress.reused} from the ledger{seconds} · {job.scorer.name}[/dim]"
-    )
+def _short(words: str, length: int = 40) -> str:
+    return words if len(words) <= length else words[: length - 1].rstrip() + "…"
