@@ -14,9 +14,14 @@ class JobKind(StrEnum):
     BATCH = "batch"
     NIGHTLY = "nightly"
 
-    @property
-    def bulk(self) -> bool:
-        return self is not JobKind.INTERACTIVE
+    def queue(self, base: str) -> str:
+        """The queue of this kind for a model's work."""
+        return base if self is JobKind.INTERACTIVE else bulk_queue(base)
+
+
+def bulk_queue(base: str) -> str:
+    """The queue of work that gives way to interactive work on `base`."""
+    return f"{base}.bulk"
 
 
 class JobState(StrEnum):

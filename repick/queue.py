@@ -15,7 +15,7 @@ from kombu.entity import Queue
 from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
-from repick.jobs import Stage
+from repick.jobs import Stage, bulk_queue
 from repick.store.slices import Dispatch
 
 log = structlog.get_logger(__name__)
@@ -70,8 +70,9 @@ def publish(app: Celery, dispatch: Dispatch) -> bool:
     return send(app, TASK[dispatch.stage], str(dispatch.job_id), dispatch.queue, dispatch.count)
 
 
-def publish_embedding(app: Celery, space_id: int, queue: str, count: int = 1) -> bool:
-    return send(app, EMBED, space_id, queue, count)
+def publish_embedding(app: Celery, space_id: int, encoder_queue: str, count: int = 1) -> bool:
+    """Ask for the waiting items of a space to be embedded, after whatever is interactive."""
+    return send(app, EMBED, space_id, bulk_queue(encoder_queue), count)
 
 
 def send(app: Celery, task: str, argument: str | int, queue: str, count: int) -> bool:

@@ -18,6 +18,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from repick.errors import Unavailable
+from repick.jobs import bulk_queue
 from repick.logs import configure
 from repick.queue import depth, make_app, publish, publish_embedding
 from repick.settings import Settings
@@ -41,6 +42,7 @@ class Sweep:
     def _end_lost(self) -> None:
         with self.database.begin() as connection:
             embeddings.end_lost(connection)
+            stages.clear_cancelled(connection)
             ended = slices.lost(connection)
             opened = [
                 stages.close_failed(connection, one, self.settings.slice_pairs) for one in ended
@@ -61,8 +63,8 @@ class Sweep:
     def _publish_embeddings(self) -> int:
         with self.database.begin() as connection:
             waiting = list(embeddings.waiting(connection))
-        empty = set(self._empty({space.queue for space in waiting}))
-        idle = [space for space in waiting if space.queue in empty]
+        empty = set(self._empty({bulk_queue(space.queue) for space in waiting}))
+        idle = [space for space in waiting if bulk_queue(space.queue) in empty]
         return sum(publish_embedding(self.app, space.space_id, space.queue, 4) for space in idle)
 
     def _empty(self, queues: Iterable[str]) -> list[str]:

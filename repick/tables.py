@@ -346,6 +346,7 @@ job = Table(
         postgresql_where=text(f"state NOT IN ({FINAL_STATES})"),
     ),
     Index("ix_job_corpus", "tenant_id", "corpus_id"),
+    Index("ix_job_cancelled", "finished_at", postgresql_where=text("state = 'cancelled'")),
 )
 
 idempotency = Table(

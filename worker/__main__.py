@@ -15,6 +15,7 @@ from celery.exceptions import SecurityWarning
 from transformers.utils import logging as transformers_logging
 
 from repick.errors import ModelError, SelfTestFailed
+from repick.jobs import bulk_queue
 from repick.logs import configure
 from repick.media import MediaFolder
 from repick.queue import make_app
@@ -53,7 +54,8 @@ def main(argv: list[str]) -> int:
 def coarse(settings: Settings) -> int:
     checkpoint = open_checkpoint(settings.encoder, settings.encoder_name)
     encoder = Encoder.load(checkpoint, device=settings.device, dtype=settings.dtype)
-    app = make_app(settings.broker_url, [encoder.spec.queue, RANK_QUEUE])
+    queue = encoder.spec.queue
+    app = make_app(settings.broker_url, [RANK_QUEUE, queue, bulk_queue(queue)])
     database = Database(settings.database_url)
     with database.begin() as connection:
         registry.register_encoder(connection, encoder.spec)
@@ -75,7 +77,7 @@ def fine(settings: Settings) -> int:
     )
     specs = {fingerprint(spec): spec for spec in _passing(model)}
     queue = next(iter(specs.values())).queue
-    app = make_app(settings.broker_url, [queue, f"{queue}.bulk"])
+    app = make_app(settings.broker_url, [queue, bulk_queue(queue)])
     database = Database(settings.database_url)
     with database.begin() as connection:
         for spec in specs.values():

@@ -299,6 +299,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_job_tenant_id")),
         sa.PrimaryKeyConstraint("id", "tenant_id", name=op.f("pk_job")),
     )
+    op.create_index(
+        "ix_job_cancelled",
+        "job",
+        ["finished_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'cancelled'"),
+    )
     op.create_index("ix_job_corpus", "job", ["tenant_id", "corpus_id"], unique=False)
     op.create_index(
         "ix_job_live",
@@ -673,6 +680,9 @@ def downgrade() -> None:
         postgresql_where=sa.text("state NOT IN ('succeeded', 'partial', 'failed', 'cancelled')"),
     )
     op.drop_index("ix_job_corpus", table_name="job")
+    op.drop_index(
+        "ix_job_cancelled", table_name="job", postgresql_where=sa.text("state = 'cancelled'")
+    )
     op.drop_table("job")
     op.drop_index("ix_content_media", table_name="content")
     op.drop_table("content")

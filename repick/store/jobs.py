@@ -94,8 +94,9 @@ def submit(connection: Connection, new: NewJob) -> Dispatch:
             for no, content in enumerate(new.query_content_ids)
         ],
     )
-    insert_slices(connection, new.id, new.tenant_id, Stage.RETRIEVE, new.encoder_queue, ranges)
-    return Dispatch(new.id, Stage.RETRIEVE, new.encoder_queue, len(ranges))
+    queue = new.kind.queue(new.encoder_queue)
+    insert_slices(connection, new.id, new.tenant_id, Stage.RETRIEVE, queue, ranges)
+    return Dispatch(new.id, Stage.RETRIEVE, queue, len(ranges))
 
 
 def chunks(count: int, size: int) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from repick.jobs import JobState, Slice, Stage
+from repick.jobs import JobKind, JobState, Slice, Stage
 from repick.store import slices
 from repick.store.jobs import chunks, insert_slices
 from repick.store.slices import Dispatch
@@ -98,6 +98,16 @@ def warn(connection: Connection, job_id: UUID, code: str, **facts: object) -> No
     )
 
 
+def clear_cancelled(connection: Connection) -> int:
+    """Delete the candidates of jobs cancelled in the last hour; the ended ones have none."""
+    return connection.execute(
+        text(
+            "DELETE FROM candidate WHERE job_id IN (SELECT id FROM job WHERE state = 'cancelled'"
+            " AND finished_at BETWEEN now() - interval '1 hour' AND now() - interval '1 minute')"
+        )
+    ).rowcount
+
+
 def _advance(connection: Connection, ended: Slice, slice_pairs: int) -> Dispatch | None:
     left = slices.count_down(connection, ended.job_id, _STATE[ended.stage])
     if left != 0:
@@ -160,12 +170,12 @@ def _open_scoring(
     if counts.open < counts.total:
         connection.execute(_TOUCH, {"job": job_id})
     ranges = chunks(counts.open, slice_pairs)
-    queue = connection.execute(
+    head = connection.execute(
         text(
             "UPDATE job SET state = 'scoring', slices_left = :left, pairs_total = :total,"
             " pairs_reused = :reused, pairs_done = :reused FROM scorer"
             " WHERE job.id = :job AND scorer.id = job.scorer_id"
-            " RETURNING scorer.queue || CASE WHEN kind = 'interactive' THEN '' ELSE '.bulk' END"
+            " RETURNING scorer.queue, job.kind"
         ),
         {
             "left": len(ranges),
@@ -173,9 +183,10 @@ def _open_scoring(
             "reused": counts.total - counts.open,
             "job": job_id,
         },
-    ).scalar_one()
+    ).one()
     if not ranges:
         return _open_ranking(connection, job_id, tenant_id)
+    queue = JobKind(head.kind).queue(head.queue)
     insert_slices(connection, job_id, tenant_id, Stage.SCORE, queue, ranges)
     return Dispatch(job_id, Stage.SCORE, queue, len(ranges))
 

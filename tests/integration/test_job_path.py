@@ -320,3 +320,15 @@ def test_item_without_a_vector_fails_alone(pipeline: Pipeline) -> None:
         assert space is not None
         filling = spaces.filling(connection, space)
     assert (filling.embedded, filling.failed) == (2, {"not_finite": 1})
+
+
+def test_candidates_of_a_cancelled_job_go(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    job = pipeline.submit(["a query"])
+    pipeline.run(job, Stage.RETRIEVE)
+    with pipeline.database.begin() as connection:
+        jobs.cancel(connection, pipeline.tenant_id, job)
+        assert stages.clear_cancelled(connection) == 0  # a worker may still look at them
+        later = "UPDATE job SET finished_at = now() - interval '2 minutes'"
+        connection.execute(text(later))
+        assert stages.clear_cancelled(connection) == 10
