@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 import uvicorn
 
 from api.app import create_app
@@ -9,14 +12,15 @@ from repick.logs import configure
 from repick.settings import Settings
 
 GRACE_S = 10
-"""How long a stop waits for requests; clients that wait for a job come back by themselves."""
+"""How long a stop waits for requests; those that wait for a job are answered at once."""
 
 
 def main() -> None:
     configure("api")
     settings = Settings()
-    uvicorn.run(
-        create_app(settings),
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_level="warning",
@@ -24,6 +28,12 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
+    server = uvicorn.Server(config)
+    app.state.stopping = lambda: server.should_exit
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ class RequestContext:
                 _add_headers(message, request_id)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        running = self.figures.running.track_inprogress()
+        with running, structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self.app(scope, receive, answered)
             finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -26,6 +26,9 @@ class RequestFigures:
         )
         self._seconds = Histogram(
             "repick_http_request_seconds", "Time to the last byte.", labels, registry=registry
+        )
+        self.running = Gauge(
+            "repick_http_requests_running", "Requests not answered yet.", registry=registry
         )
 
     def record(self, method: str, route: str, status: int, seconds: float) -> None:

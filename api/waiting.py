@@ -28,13 +28,15 @@ def seconds_to_wait(request: Request) -> int:
 async def until_final(
     request: Request, services: Services, tenant_id: int, job_id: UUID, seconds: float
 ) -> JobView | None:
-    """The job once it is final, or as it is when the time is over or the client has gone."""
+    """The job once it is final, or as it is when the time is over or the client or server goes."""
     deadline = time.monotonic() + seconds
     pause = _FIRST_PAUSE_S
     while True:
         view = await run_in_threadpool(_view, services, tenant_id, job_id)
         left = deadline - time.monotonic()
-        if view is None or view.state.final or left <= 0 or await request.is_disconnected():
+        if view is None or view.state.final or left <= 0:
+            return view
+        if request.app.state.stopping() or await request.is_disconnected():
             return view
         await asyncio.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ from repick.settings import Settings
 from repick.store import keys, registry
 from repick.store.database import Database
 from tests.integration.api.harness import ENCODER, SCORER, NewTenant, Tenant, serving
+
+
+TLS = ssl.create_default_context()
+"""Not used, but httpx would make one for each client, which takes longer than most tests."""
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +106,10 @@ def new_tenant(base_url: str, database: Database, settings: Settings) -> Iterato
             tenant_id = keys.ensure_tenant(connection, uuid.uuid4().hex)
             key = keys.create_key(connection, tenant_id, "test", scopes or keys.SCOPES)
         http = httpx.Client(
-            base_url=base_url, headers={"Authorization": f"Bearer {key}"}, timeout=30
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=30,
+            verify=TLS,
         )
         made.append(Tenant(tenant_id, key, http, database, settings))
         return made[-1]

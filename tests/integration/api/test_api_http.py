@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -215,6 +220,57 @@ def test_the_examples_of_the_description_are_accepted(base_url: str, tenant: Ten
         assert isinstance(job, dict)
         wanted = {name: value for name, value in job.items() if name != "scorer"}
         assert tenant.http.post("/v1/jobs", json=wanted).status_code == 202
+
+
+def test_stopping_the_process_answers_those_who_wait_for_a_job(
+    settings: Settings, tenant: Tenant, corpus: str
+) -> None:
+    job = submit(tenant, query={"text": "a"})
+    port = free_port()
+    environment = os.environ | {
+        "REPICK_DATABASE_URL": settings.database_url,
+        "REPICK_BROKER_URL": settings.broker_url,
+        "REPICK_DATA_DIR": str(settings.data_dir),
+        "REPICK_API_PORT": str(port),
+        "REPICK_SECRET": "a secret of this test",
+    }
+    command = [sys.executable, "-m", "api"]
+    with (
+        subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _until_it_answers(process, f"{url}/livez")
+            headers = dict(tenant.http.headers) | {"Prefer": "wait=50"}
+            waiting = pool.submit(httpx.get, url + job["href"], headers=headers, timeout=60)
+            _until_asked_for(url)
+            process.terminate()
+            assert waiting.result(timeout=8).json()["state"] == "queued"
+            process.wait(timeout=10)
+        finally:
+            process.kill()
+
+
+def _until_it_answers(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        assert process.poll() is None, "the process ended"
+        assert time.monotonic() < deadline, "it did not answer in time"
+        try:
+            httpx.get(url).raise_for_status()
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _until_asked_for(url: str) -> None:
+    """Until the server is busy with a request beside ours."""
+    deadline = time.monotonic() + 10
+    while "repick_http_requests_running 2.0" not in httpx.get(f"{url}/metrics").text:
+        assert time.monotonic() < deadline, "the request did not arrive"
+        time.sleep(0.02)
 
 
 def test_a_broker_that_is_down_fails_no_submit(
