@@ -22,7 +22,6 @@ from repick.store import keys, registry
 from repick.store.database import Database
 from tests.integration.api.harness import ENCODER, SCORER, NewTenant, Tenant, serving
 
-
 TLS = ssl.create_default_context()
 """Not used, but httpx would make one for each client, which takes longer than most tests."""
 

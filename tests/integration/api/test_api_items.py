@@ -49,9 +49,9 @@ def test_items_that_wait_are_published_a_message_a_batch_and_at_most_eight(
 ) -> None:
     with redis.Redis.from_url(settings.broker_url) as broker:
         for count, messages in ((33, 2), (500, 8)):
-            broker.delete("coarse.clip-tiny")
+            broker.delete("coarse.clip-tiny.bulk")
             put(tenant, *({"id": f"{count}-{no}", "text": str(no)} for no in range(count)))
-            assert broker.llen("coarse.clip-tiny") == messages
+            assert broker.llen("coarse.clip-tiny.bulk") == messages
 
 
 def test_putting_the_same_again_changes_nothing(tenant: Tenant, corpus: str) -> None:
