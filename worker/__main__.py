@@ -61,7 +61,7 @@ def coarse(settings: Settings) -> int:
         registry.register_encoder(connection, encoder.spec)
     with Device(settings.batch_deadline_s) as device:
         runtime = _runtime(settings, database, app, device, "coarse")
-        coarse_tasks(app, Retriever(runtime, encoder), Embedder(runtime, encoder))
+        coarse_tasks(app, Retriever(runtime, encoder, Embedder(runtime, encoder)))
         log.info("serving", encoder=encoder.spec.name, fingerprint=fingerprint(encoder.spec)[:12])
         return _consume(app, "coarse", settings.worker_threads)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from repick.content import LoadedContent
@@ -14,6 +15,8 @@ from worker.encoding import encode_each
 from worker.runtime import Runtime
 
 BATCH = 32
+CATCH_UP_ITEMS = 256
+CATCH_UP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,22 @@ class Embedder:
             if expected != fingerprint(self.encoder.spec):
                 raise ModelError("this worker serves another encoder", code="encoder_not_served")
             return embeddings.claim(connection, space_id, BATCH, self.runtime.lease)
+
+    def catch_up(self, space_id: int) -> None:
+        """Embed what little still waits, so that a job finds the items put just before it.
+
+        A backlog is left to the bulk queue; the job then says how many items it could not see.
+        """
+        deadline = time.monotonic() + CATCH_UP_S
+        while 0 < self._pending(space_id) <= CATCH_UP_ITEMS and time.monotonic() < deadline:
+            if batch := self.claim(space_id):
+                self.run(batch)
+            else:
+                time.sleep(0.05)  # another worker has them
+
+    def _pending(self, space_id: int) -> int:
+        with self.runtime.database.begin() as connection:
+            return embeddings.pending(connection, space_id)
 
     def run(self, batch: EmbedBatch) -> None:
         """Commit the vectors of a claimed batch, and the reasons of items that have none."""

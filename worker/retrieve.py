@@ -17,6 +17,7 @@ from repick.store.queries import (
     warn_of_pending,
 )
 from worker.coarse import Encoder, Role
+from worker.embed import Embedder
 from worker.encoding import encode_each
 from worker.runtime import Runtime
 
@@ -27,12 +28,14 @@ BATCH = 16
 class Retriever:
     runtime: Runtime
     encoder: Encoder
+    embedder: Embedder
 
     def run(self, held: Slice) -> None:
         """Commit the candidates of each batch of queries; end the slice."""
         with self.runtime.database.begin() as connection:
             task = retrieval(connection, held)
         self._check(task)
+        self.embedder.catch_up(task.space.id)
         for start in range(0, len(task.queries), BATCH):
             self._batch(held, task, task.queries[start : start + BATCH])
         self.runtime.close(held)

@@ -10,16 +10,15 @@ from celery import Celery
 from repick.jobs import Slice, Stage
 from repick.queue import EMBED, TASK, job_id, publish_embedding
 from repick.store import slices
-from worker.embed import Embedder
 from worker.rank import rank_slice
 from worker.retrieve import Retriever
 from worker.runtime import Runtime
 from worker.score import SliceScorer
 
 
-def coarse_tasks(app: Celery, retriever: Retriever, embedder: Embedder) -> None:
+def coarse_tasks(app: Celery, retriever: Retriever) -> None:
     """Register what a coarse worker does: retrieve, rank, embed."""
-    runtime = retriever.runtime
+    runtime, embedder = retriever.runtime, retriever.embedder
 
     @app.task(name=TASK[Stage.RETRIEVE])  # type: ignore[untyped-decorator]
     def retrieve(job: str) -> None:

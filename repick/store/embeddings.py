@@ -187,6 +187,14 @@ def failures(
     return [(row.external_id, row.error_code) for row in rows]
 
 
+def pending(connection: Connection, space_id: int) -> int:
+    """How many items of a space have neither a vector nor a reason why not."""
+    statement = text(
+        "SELECT count(*) FROM pending_embedding WHERE space_id = :space AND error_code IS NULL"
+    )
+    return int(connection.execute(statement, {"space": space_id}).scalar_one())
+
+
 def waiting(connection: Connection) -> Iterable[WaitingSpace]:
     """Spaces with items that nobody has, and the queue that serves each."""
     rows = connection.execute(

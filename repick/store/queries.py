@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from repick.errors import NotFound
 from repick.jobs import Slice
-from repick.store import spaces, stages
+from repick.store import embeddings, spaces, stages
 from repick.store.spaces import Space
 
 
@@ -64,6 +64,5 @@ def search_into(
 
 def warn_of_pending(connection: Connection, held: Slice, space: Space) -> None:
     """Say on the job how many items could not be found because they wait for their vectors."""
-    pending = spaces.filling(connection, space).pending
-    if pending:
+    if pending := embeddings.pending(connection, space.id):
         stages.warn(connection, held.job_id, "items_pending", items=pending)

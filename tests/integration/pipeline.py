@@ -60,7 +60,7 @@ class Pipeline:
 
     @property
     def retriever(self) -> Retriever:
-        return Retriever(self.runtime, self.encoder)  # type: ignore[arg-type]
+        return Retriever(self.runtime, self.encoder, self.embedder)  # type: ignore[arg-type]
 
     @property
     def embedder(self) -> Embedder:

@@ -69,10 +69,18 @@ def test_empty_corpus_gives_an_empty_ranking_and_a_warning(pipeline: Pipeline) -
     assert (pipeline.rankings(job)[0].found, pipeline.rankings(job)[0].asked) == (0, 10)
 
 
-def test_items_that_wait_for_their_vectors_are_a_warning(pipeline: Pipeline) -> None:
+def test_job_finds_the_items_that_were_put_just_before_it(pipeline: Pipeline) -> None:
     pipeline.put_unembedded(TEXTS)
-    view = pipeline.run(pipeline.submit(["a query"]))
-    assert {"code": "items_pending", "items": 20} in view.warnings
+    view = pipeline.run(job := pipeline.submit(["a query"], k=20, top_n=20))
+    assert pipeline.rankings(job)[0].found == 20
+    assert "items_pending" not in {warning["code"] for warning in view.warnings}
+
+
+def test_items_of_a_backlog_are_a_warning(pipeline: Pipeline) -> None:
+    pipeline.put_unembedded({f"item-{n}": f"text {n}" for n in range(300)})
+    view = pipeline.run(job := pipeline.submit(["a query"]))
+    assert {"code": "items_pending", "items": 300} in view.warnings
+    assert pipeline.rankings(job)[0].found == 0
 
 
 def test_unreadable_item_is_an_item_error_and_has_no_score(pipeline: Pipeline) -> None:
