@@ -7,6 +7,7 @@ and the tokens that the families treat specially are there to be treated special
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers
@@ -53,26 +54,32 @@ QWEN_CHAT_TEMPLATE = (
 )
 
 
-def clip_tokenizer() -> CLIPTokenizer:
-    """As CLIP's: words end in `</w>`, lower case, 77 tokens, the end token has the highest id."""
-    merges = _learn_merges(CLIPTokenizer().backend_tokenizer, suffix="</w>", count=300)
+def clip_tokenizer(texts: Sequence[str] = (), merges: int = 300) -> CLIPTokenizer:
+    """As CLIP's: words end in `</w>`, lower case, 77 tokens, the end token has the highest id.
+
+    It is learned from TEXT and `texts`.
+    """
+    learned = _learn_merges(CLIPTokenizer().backend_tokenizer, texts, suffix="</w>", count=merges)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, learned)]
     tokens = [*words, "<|startoftext|>", END_OF_TEXT]
     return CLIPTokenizer(
         vocab=_numbered(tokens),
-        merges=merges,  # type: ignore[arg-type]  # its annotation says list[str]; it takes pairs
+        merges=learned,  # type: ignore[arg-type]  # its annotation says list[str]; it takes pairs
         model_max_length=77,
     )
 
 
-def qwen_tokenizer() -> Qwen2Tokenizer:
-    """As Qwen2.5-VL's: the same splitting, special and added tokens, and chat template."""
-    merges = _learn_merges(Qwen2Tokenizer().backend_tokenizer, suffix="", count=500)
-    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
+def qwen_tokenizer(texts: Sequence[str] = (), merges: int = 500) -> Qwen2Tokenizer:
+    """As Qwen2.5-VL's: the same splitting, special and added tokens, and chat template.
+
+    It is learned from TEXT and `texts`.
+    """
+    learned = _learn_merges(Qwen2Tokenizer().backend_tokenizer, texts, suffix="", count=merges)
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, learned)]
     tokenizer = Qwen2Tokenizer(
         vocab=_numbered([*tokens, *QWEN_SPECIAL]),
-        merges=merges,  # type: ignore[arg-type]
+        merges=learned,  # type: ignore[arg-type]
         eos_token=END_OF_TURN,
         pad_token=END_OF_TEXT,
         extra_special_tokens=QWEN_SPECIAL[1:],
@@ -87,12 +94,14 @@ def _numbered(tokens: list[str]) -> dict[str, int]:
     return {token: number for number, token in enumerate(dict.fromkeys(tokens))}
 
 
-def _learn_merges(family: Tokenizer, *, suffix: str, count: int) -> list[tuple[str, str]]:
+def _learn_merges(
+    family: Tokenizer, texts: Sequence[str], *, suffix: str, count: int
+) -> list[tuple[str, str]]:
     """Merges in the order learned, with the family's own normalising and splitting.
 
     Written out because the library's trainer breaks ties by the order of a hash map.
     """
-    words = _words(family, suffix)
+    words = _words(family, texts, suffix)
     merges: list[tuple[str, str]] = []
     while len(merges) < count:
         pairs: Counter[tuple[str, str]] = Counter()
@@ -107,10 +116,10 @@ def _learn_merges(family: Tokenizer, *, suffix: str, count: int) -> list[tuple[s
     return merges
 
 
-def _words(family: Tokenizer, suffix: str) -> dict[tuple[str, ...], int]:
+def _words(family: Tokenizer, texts: Sequence[str], suffix: str) -> dict[tuple[str, ...], int]:
     """How often each word occurs, as its bytes' letters, the last one with the suffix."""
     words: Counter[tuple[str, ...]] = Counter()
-    for text in [TEXT, *_labels()]:
+    for text in [TEXT, *texts, *_labels()]:
         normal = family.normalizer.normalize_str(text) if family.normalizer else text
         for word, _ in family.pre_tokenizer.pre_tokenize_str(normal):
             words[(*word[:-1], word[-1] + suffix)] += 1

@@ -1,0 +1,224 @@
+"""The judge with the heads that only training has, and the losses of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Qwen2Tokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from demo.data.scenes.split import KINDS
+from demo.training.collate import IGNORED, Batch
+from demo.training.recipe import CELLS, MERGE, PATCH, SIDE, JudgeSize
+
+BINS = 12
+"""Steps of x and of y in which a head tells where a named figure is."""
+
+WEIGHTS: Mapping[str, float] = {
+    "answer": 1.0,
+    "truth": 2.0,
+    "point": 1.0,
+    "place": 0.5,
+    "cell_class": 0.5,
+    "cell_place": 0.25,
+}
+
+
+def build_judge(size: JudgeSize, tokenizer: Qwen2Tokenizer) -> Any:
+    """A Qwen3VLForConditionalGeneration of that size with random weights of torch's state.
+
+    Its position embeddings are larger than usual: they are what ties a feature to a place.
+    """
+    token = tokenizer.get_vocab()
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": -(-len(tokenizer) // 64) * 64,
+            "hidden_size": size.width,
+            "intermediate_size": size.ffn,
+            "num_hidden_layers": size.layers,
+            "num_attention_heads": size.heads,
+            "num_key_value_heads": size.key_value_heads,
+            "head_dim": size.head_size,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10_000.0,
+                "mrope_section": _sections(size.head_size),
+                "mrope_interleaved": True,
+            },
+            "bos_token_id": token["<|endoftext|>"],
+            "eos_token_id": token["<|im_end|>"],
+            "pad_token_id": token["<|endoftext|>"],
+        },
+        vision_config={
+            "depth": size.vision_layers,
+            "hidden_size": size.vision_width,
+            "intermediate_size": size.vision_ffn,
+            "num_heads": size.vision_heads,
+            "out_hidden_size": size.width,
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "temporal_patch_size": 2,
+            "deepstack_visual_indexes": list(size.deepstack),
+            "num_position_embeddings": (SIDE // PATCH) ** 2,
+        },
+        image_token_id=token["<|image_pad|>"],
+        video_token_id=token["<|video_pad|>"],
+        vision_start_token_id=token["<|vision_start|>"],
+        vision_end_token_id=token["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    model = Qwen3VLForConditionalGeneration(config)
+    nn.init.normal_(model.model.visual.pos_embed.weight, std=0.3)
+    return model
+
+
+def _sections(head_size: int) -> list[int]:
+    """How the rotary half is shared by time, height and width: as in Qwen3-VL, time a bit more."""
+    side = head_size // 2 * 5 // 16
+    return [head_size // 2 - 2 * side, side, side]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of a batch: the loss to go down, its parts, and for each row whether its answer is right."""
+
+    loss: Tensor
+    parts: Mapping[str, Tensor]
+    right: Tensor
+
+
+class JudgeTrainer(nn.Module):
+    """The model as `model`, and the heads, which are left behind when it is saved."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        width, cells = model.config.text_config.hidden_size, CELLS * CELLS
+        layers = model.config.text_config.num_hidden_layers
+        self.point_layer, self.place_layer = layers // 2 - 1, layers // 2
+        self.truth = nn.Linear(width, 1)
+        self.seek, self.offer = nn.Linear(width, 64), nn.Linear(width, 64)
+        self.place = nn.Linear(width, 2 * BINS)
+        self.cell_class = nn.Linear(width, 1 + len(KINDS))
+        self.cell_place = nn.Linear(width, cells)
+
+    def forward(self, batch: Batch) -> Outcome:
+        cells, hidden, inner = self._hidden(batch)
+        answer, right = self._answers(batch, hidden)
+        parts = {
+            "answer": answer,
+            "truth": self._truth(batch, hidden),
+            "point": self._point(batch, inner[self.point_layer]),
+            "place": self._place(batch, inner[self.place_layer]),
+            **self._cells(batch, cells),
+        }
+        loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
+        return Outcome(loss, {name: part.detach() for name, part in parts.items()}, right)
+
+    def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        """Visual tokens (P, N, D), last hidden states (R, T, D), and those of two layers within.
+
+        Each picture goes through the tower once, however many rows look at it.
+        """
+        side = SIDE // PATCH
+        pictures = len(batch.classes)
+        grids = torch.tensor([[1, side, side]] * pictures, device=batch.ids.device)
+        seen = self.model.model.get_image_features(batch.patches, image_grid_thw=grids)
+        cells = torch.stack(tuple(seen.pooler_output))  # (P, N, D)
+        output: Any = BaseModelOutputWithPooling(pooler_output=self._spread(cells, batch))
+        output.deepstack_features = [
+            self._spread(torch.stack(tuple(level)), batch) for level in seen.deepstack_features
+        ]
+        with self._tapped() as inner:
+            hidden = self.model.model(
+                input_ids=batch.ids,
+                position_ids=batch.positions,
+                mm_encoder_outputs={"image": output},
+                use_cache=False,
+            ).last_hidden_state
+        return cells, hidden, inner
+
+    @staticmethod
+    def _spread(cells: Tensor, batch: Batch) -> Any:
+        """Visual tokens (P, N, D) as all rows need them, in the order of their placeholders."""
+        return (cells[batch.pictures].flatten(0, 1),)
+
+    @contextmanager
+    def _tapped(self) -> Iterator[dict[int, Tensor]]:
+        """Hidden states (R, T, D) after the layers that heads look at, once a pass was made."""
+        inner: dict[int, Tensor] = {}
+        layers = self.model.model.language_model.layers
+
+        def keep(number: int) -> Any:
+            return lambda _module, _args, output: inner.__setitem__(number, output)
+
+        numbers = {self.point_layer, self.place_layer}
+        handles = [layers[number].register_forward_hook(keep(number)) for number in numbers]
+        try:
+            yield inner
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _answers(self, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy, each row's tokens together weighing as much as another's one token."""
+        row, at, token = batch.answers.unbind(1)
+        logits = self.model.lm_head(hidden[row, at]).float()
+        each = F.cross_entropy(logits, token, reduction="none")
+        tokens = torch.bincount(row, minlength=len(batch.ids)).clamp(min=1)
+        wrong = torch.zeros(len(batch.ids), device=each.device)
+        wrong.index_add_(0, row, (logits.argmax(1) != token).float())
+        return (each / tokens[row]).sum() / len(batch.ids), wrong == 0
+
+    def _truth(self, batch: Batch, hidden: Tensor) -> Tensor:
+        row, at, true = batch.truths.unbind(1)
+        return _mean(self.truth(hidden[row, at])[:, 0].float(), true, _binary)
+
+    def _point(self, batch: Batch, hidden: Tensor) -> Tensor:
+        """At a noun: attention to the cells of the figure that it means."""
+        row, at, picture, figure = batch.points.unbind(1)
+        token = self.model.config.image_token_id
+        first = (batch.ids == token).int().argmax(1)  # (R,)
+        cells = first[row, None] + torch.arange(CELLS * CELLS, device=row.device)  # (C, N)
+        sought, offered = self.seek(hidden[row, at]), self.offer(hidden[row[:, None], cells])
+        logits = (
+            torch.einsum("cd,cnd->cn", sought.float(), offered.float()) / sought.shape[-1] ** 0.5
+        )
+        wanted = batch.cover[picture, figure]
+        share = wanted / wanted.sum(1, keepdim=True).clamp(min=1e-6)
+        return _mean(logits, share, F.cross_entropy)
+
+    def _place(self, batch: Batch, hidden: Tensor) -> Tensor:
+        """At a noun: in which column and row of BINS its figure's centre is."""
+        row, at, picture, figure = batch.points.unbind(1)
+        logits = self.place(hidden[row, at]).float().reshape(-1, BINS)
+        bins = (batch.centres[picture, figure] * BINS).long().clamp(0, BINS - 1).reshape(-1)
+        return _mean(logits, bins, F.cross_entropy)
+
+    def _cells(self, batch: Batch, cells: Tensor) -> dict[str, Tensor]:
+        """What each visual token shows, and which one it is."""
+        logits = self.cell_class(cells).float().flatten(0, 1)
+        known = batch.classes.flatten() != IGNORED
+        places = torch.arange(CELLS * CELLS, device=cells.device).repeat(len(cells))
+        where = F.cross_entropy(self.cell_place(cells).float().flatten(0, 1), places)
+        return {
+            "cell_class": _mean(logits[known], batch.classes.flatten()[known], F.cross_entropy),
+            "cell_place": where,
+        }
+
+
+def _binary(logits: Tensor, true: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, true.float())
+
+
+def _mean(logits: Tensor, target: Tensor, loss: Any) -> Tensor:
+    """The mean loss, and zero (not NaN) where a batch asks nothing of the kind."""
+    value: Tensor = loss(logits, target) if len(logits) else logits.sum()
+    return value
