@@ -44,6 +44,10 @@ class Engine:
             host_bytes=limits.host_bytes,
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._family.decoder.head.dtype
+
     def plan(self, pairs: Sequence[Prompts]) -> list[Batch]:
         """Batches of pairs, given by their prompts, within the budget of tokens."""
         return plan(pairs, self._limits.batch_tokens, self.prefixes.__contains__)

@@ -3,133 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image, ImageDraw
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import (
-    AddedToken,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2Tokenizer,
-)
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 from repick.content import LoadedContent
 from repick.specs import ImageLimits, Readout
+from tests.unit.fine import tiny_families
 from worker.checkpoints import Checkpoint
 from worker.fine.scorer import FineModel
 
-TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}"
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
-    "<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
-    "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
-NOT_SPECIAL = ("<tool_call>", "</tool_call>")
-WORDS = (
-    "A B Yes No True False Right Wrong yes no true false right wrong YES NO TRUE FALSE RIGHT WRONG"
-)
 LIMITS = ImageLimits(min_pixels=6 * 28 * 28, max_pixels=16 * 28 * 28)
-
-
-def make_tokenizer() -> Qwen2Tokenizer:
-    """Byte-level BPE in which the label words are single tokens; control tokens are added ones."""
-    bare = Tokenizer(models.BPE())
-    bare.normalizer = normalizers.NFC()
-    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bare.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=512,
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    words = [form for word in WORDS.split() for form in (word, f" {word}")]
-    bare.train_from_iterator([*words * 20, "Query: Candidate: the red circle\n"], trainer)
-    state: Any = json.loads(bare.to_str())["model"]
-    merges: Any = [tuple(pair) for pair in state["merges"]]
-    tokenizer = Qwen2Tokenizer(vocab=state["vocab"], merges=merges)
-    tokenizer.add_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    tokenizer.add_tokens([AddedToken(token, special=False) for token in NOT_SPECIAL])
-    tokenizer.chat_template = TEMPLATE
-    return tokenizer
-
-
-def make_model(tokenizer: Qwen2Tokenizer) -> Any:
-    """Eight layers, so that the window of enhancement has three; weights spread the margins."""
-    ids = tokenizer.get_vocab()
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 64,
-            "intermediate_size": 160,
-            "num_hidden_layers": 8,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e4,
-                "mrope_section": [2, 3, 3],
-            },
-            "max_position_embeddings": 4096,
-            "bos_token_id": ids["<|endoftext|>"],
-            "eos_token_id": ids["<|im_end|>"],
-            "initializer_range": 0.15,
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "out_hidden_size": 64,
-            "fullatt_block_indexes": [1],
-            "initializer_range": 0.15,
-        },
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-    )
-    torch.manual_seed(7)
-    architecture: Any = Qwen2_5_VLForConditionalGeneration
-    return architecture(config).eval()
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-qwen2.5-vl")
-    tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(folder)
-    make_model(tokenizer).save_pretrained(folder)
-    processor = {
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "min_pixels": 3136,
-        "max_pixels": 12845056,
-        "patch_size": 14,
-        "temporal_patch_size": 2,
-        "merge_size": 2,
-        "image_mean": [0.48145466, 0.4578275, 0.40821073],
-        "image_std": [0.26862954, 0.26130258, 0.27577711],
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    tiny_families.save("qwen2_5_vl", folder)
     return folder
 
 
@@ -187,3 +81,22 @@ def content() -> Callable[..., LoadedContent]:
         return LoadedContent(1, text, image, key, instruction)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pairs(content: Callable[..., LoadedContent]) -> list[tuple[LoadedContent, LoadedContent]]:
+    """Every pair of modalities, of mixed lengths and image sizes, some with an instruction."""
+    queries = [
+        content("a circle"),
+        content("what the caller wants, in rather more words than the other one has"),
+        content(picture=9),
+        content(picture=1, size=(200, 80)),
+        content("make it blue", picture=8, size=(100, 130), instruction="Find the edited picture."),
+    ]
+    documents = [
+        content("a red circle."),
+        content(picture=1, size=(200, 80)),
+        content("a blue square\non the left", picture=2),
+        content(picture=3, size=(60, 140)),
+    ]
+    return [(query, document) for query in queries for document in documents]

@@ -15,7 +15,7 @@ from worker.fine.families.qwen2_vl import Qwen2VL
 from worker.fine.families.qwen3_vl import Qwen3VL
 
 FAMILIES: Mapping[str, Callable[[Path, torch.device, torch.dtype], Family]] = {
-    family.name: family for family in (Qwen2VL, Qwen25VL, Qwen3VL)
+    family.name: family.load for family in (Qwen2VL, Qwen25VL, Qwen3VL)
 }
 
 

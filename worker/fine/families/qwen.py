@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -30,26 +30,32 @@ class QwenVL:
     name: str
     architecture: Any
 
-    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, **local)
-        images: Any = AutoImageProcessor
-        self._processor = images.from_pretrained(folder, backend="pil", **local)
-        self._model = load_model(self.architecture, folder, device, dtype)
-        config = self._model.config
-        _refuse_sliding_windows(folder, config.text_config)
+    def __init__(self, model: Any, tokenizer: Any, processor: Any) -> None:
+        """Take a loaded model; its attention becomes ours. ModelError for sliding windows."""
+        self.tokenizer, self._processor, self._model = tokenizer, processor, model
+        config, text = model.config, model.config.text_config
+        _refuse_sliding_windows(text)
+        use_attention(model)
         self.image_token_id: int = config.image_token_id
         self.image_brackets: tuple[tuple[int, ...], tuple[int, ...]] = (
             (config.vision_start_token_id,),
             (config.vision_end_token_id,),
         )
-        self._merge: int = config.vision_config.spatial_merge_size
-        self._patch: int = self._processor.patch_size
-        self._device = device
-        text = config.text_config
         width = text.hidden_size // text.num_attention_heads
         self.head_size: int = getattr(text, "head_dim", None) or width
-        self.decoder = gated_decoder(self._model)
+        self._merge: int = config.vision_config.spatial_merge_size
+        self._patch: int = config.vision_config.patch_size
+        self.decoder = gated_decoder(model)
+        self._device = self.decoder.head.device
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Self:
+        """From a checkpoint's folder; nothing is fetched, and no code of its own is run."""
+        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **local)
+        images: Any = AutoImageProcessor
+        processor = images.from_pretrained(folder, backend="pil", **local)
+        return cls(load_model(cls.architecture, folder, device, dtype), tokenizer, processor)
 
     def grid(self, image: Image.Image, limits: ImageLimits) -> tuple[int, int, int]:
         if max(image.size) > MAX_ASPECT * min(image.size):
@@ -154,14 +160,13 @@ def load_model(architecture: Any, folder: Path, device: torch.device, dtype: tor
     lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if lacking:
         raise ModelError(f"{folder.name} lacks {len(lacking)} weights, such as {lacking[0]}")
-    return use_attention(model.to(device).eval())
+    return model.to(device).eval()
 
 
-def use_attention(model: Any) -> Any:
+def use_attention(model: Any) -> None:
     """Give a model our attention functions; without a pack they are the library's SDPA."""
     register()
     model.set_attn_implementation({"text_config": PACKED, "vision_config": WINDOWS})
-    return model
 
 
 def gated_decoder(model: Any) -> Decoder:
@@ -175,7 +180,7 @@ def gated_decoder(model: Any) -> Decoder:
     )
 
 
-def _refuse_sliding_windows(folder: Path, config: Any) -> None:
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if kinds - {"full_attention"}:
-        raise ModelError(f"{folder.name} uses {', '.join(sorted(kinds))}: not supported")
+def _refuse_sliding_windows(text: Any) -> None:
+    kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
+    if kinds:
+        raise ModelError(f"the model uses {', '.join(sorted(kinds))}, which is not supported")
