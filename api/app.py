@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from api import openapi, problems
@@ -39,7 +40,8 @@ def create_app(settings: Settings) -> FastAPI:
             finally:
                 registry.unregister(figures)
 
-    app = FastAPI(
+    # Swagger's script and style from a wheel: the page works without a network.
+    app = FastAPIOffline(
         title="Repick",
         version=version("repick"),
         description=DESCRIPTION,

@@ -29,7 +29,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def client(url: str | None, key: str | None) -> Client:
     """Raises Unavailable where no key is given and the data folder has none."""
     settings = Settings()
-    return Client(url or f"http://127.0.0.1:{settings.api_port}", key or _local_key(settings))
+    return Client(url or _local_url(settings), key or _local_key(settings))
+
+
+def _local_url(settings: Settings) -> str:
+    """Where the stack of the data folder answers; it may have had to take another port."""
+    file = settings.data_dir / "api-url"
+    return file.read_text() if file.exists() else f"http://127.0.0.1:{settings.api_port}"
 
 
 def _local_key(settings: Settings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
@@ -33,14 +34,17 @@ class Addresses:
     def logs_dir(self) -> Path:
         return self.data_dir / "logs"
 
-    def panel(self) -> Panel:
-        """The addresses, the key and the password, for a person at the terminal."""
+    def introduce(self, console: Console) -> None:
+        """Print addresses, key and password; the key on a line of its own, to be copied whole."""
+        console.print(self._panel())
+        console.print(f"[bold]API key[/bold] {self.api_key}", soft_wrap=True, highlight=False)
+
+    def _panel(self) -> Panel:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold")
         grid.add_column(overflow="fold")
         grid.add_row("API", f"[link={self.docs_url}]{self.docs_url}[/link]")
-        grid.add_row("API key", self.api_key)
-        grid.add_row("", f"[dim]kept in {self.api_key_file}[/dim]")
+        grid.add_row("API key", f"below, and in {self.api_key_file}")
         grid.add_row("Flower", f"[link={self.flower_url}]{self.flower_url}[/link]")
         grid.add_row("", f"user [bold]{self.flower_user}[/bold], password {self.flower_password}")
         grid.add_row("Logs", f"[dim]{self.logs_dir}[/dim]")

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from repick import embedded
-from repick.embedded.state import locked
+from repick.embedded.state import locked, write_private
 from repick.errors import Unavailable
 from repick.processes import free_port
 from repick.settings import Settings
@@ -114,11 +114,13 @@ def _run(
         with signals.allowed():
             with printer.step("waiting for API, workers and Flower"):
                 _wait(supervisor, addresses)
+            write_private(folder / "api-url", addresses.api_url)
             if not printer.quiet:
-                printer.console.print(addresses.panel())
+                addresses.introduce(printer.console)
             code = on_ready(addresses) if on_ready else None
             return code if code is not None else _foreground()
     finally:
+        (folder / "api-url").unlink(missing_ok=True)
         with printer.step("stopping"):
             supervisor.stop()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
@@ -214,3 +215,12 @@ def test_the_examples_of_the_description_are_accepted(base_url: str, tenant: Ten
         assert isinstance(job, dict)
         wanted = {name: value for name, value in job.items() if name != "scorer"}
         assert tenant.http.post("/v1/jobs", json=wanted).status_code == 202
+
+
+def test_docs_page_needs_no_other_host(base_url: str) -> None:
+    page = httpx.get(f"{base_url}/docs").text
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(addresses) >= 2
+    for address in addresses:
+        assert address.startswith("/static-offline-docs/"), address
+        assert httpx.get(base_url + address).status_code == 200
