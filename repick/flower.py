@@ -29,6 +29,7 @@ def main() -> None:
         "FLOWER_PORT": str(settings.flower_port),
         "FLOWER_BASIC_AUTH": f"{USER}:{password}",
         "FLOWER_NATURAL_TIME": "true",
+        "FLOWER_LOGGING": "error",  # below, it lists Celery's own tasks and workers that are busy
         "FLOWER_TASKS_COLUMNS": COLUMNS,
     }
     for name, value in defaults.items():

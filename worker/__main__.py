@@ -86,7 +86,7 @@ def fine(settings: Settings) -> int:
     with Device(settings.batch_deadline_s) as device:
         runtime = _runtime(settings, database, app, device, "fine")
         fine_tasks(app, SliceScorer(runtime, model, specs, provenance_id))
-        log.info("serving", scorers=[spec.name for spec in specs.values()])
+        log.info("serving", model=checkpoint.name, scorers=len(specs))
         return _consume(app, "fine", settings.worker_threads)
 
 
