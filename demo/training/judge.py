@@ -6,12 +6,10 @@ the end `model/`, a folder as Hugging Face lays it out.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import time
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,6 +20,7 @@ from transformers import AutoTokenizer, Qwen2Tokenizer
 from demo.data.scenes import Split
 from demo.training.batches import Maker
 from demo.training.collate import MEAN, STD, Batch, collate
+from demo.training.command import arguments
 from demo.training.feed import feed
 from demo.training.judge_model import JudgeTrainer, Outcome, build_judge
 from demo.training.recipe import JUDGES, MERGE, PATCH, SIDE, JudgeRecipe, Stage
@@ -165,21 +164,9 @@ def _tokenizer(folder: Path, recipe: JudgeRecipe) -> Qwen2Tokenizer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--small", action="store_const", const="small", dest="recipe")
-    group.add_argument("--smoke", action="store_const", const="smoke", dest="recipe")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, help="instead of the recipe's")
-    parser.add_argument("--workers", type=int, help="processes that make batches")
-    args = parser.parse_args()
-    recipe = JUDGES[args.recipe or "full"]
-    for name in ("minutes", "workers"):
-        if getattr(args, name) is not None:
-            recipe = replace(recipe, budget=replace(recipe.budget, **{name: getattr(args, name)}))
-    print(train(args.folder, recipe, torch.device(args.device), args.seed))
+    args = arguments(__doc__ or "")
+    recipe = args.applied_to(JUDGES[args.recipe])
+    print(train(args.folder, recipe, args.device, args.seed))
 
 
 if __name__ == "__main__":

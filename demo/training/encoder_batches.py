@@ -1,0 +1,160 @@
+"""What the encoder is trained on: pictures and texts, which belong together, and which do not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from demo.data.emoji import Emoji, load_catalogue
+from demo.data.emoji.catalogue import on_white
+from demo.data.emoji.queries import TEXTS
+from demo.data.scenes import (
+    TEMPLATES,
+    Edit,
+    Error,
+    Split,
+    compose,
+    describe,
+    draw,
+    hard_negative,
+    sample_scene,
+    write,
+)
+from demo.training.collate import MEAN, STD
+from demo.training.recipe import SIDE
+
+COMPOSED = 0.15
+"""Part of the scenes that are asked for by another picture and an edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderBatch:
+    """M pictures (M, 3, SIDE, SIDE); K texts (K, T) with their mask.
+
+    `pairs` (N, 2) picture and text that belong together; texts in no pair are hard negatives.
+    `styles` (E, 2) two pictures of one emoji. `edits` (C, 4): picture and text that ask for the
+    third, a picture, and not for the fourth.
+    """
+
+    pixels: Tensor
+    ids: Tensor
+    mask: Tensor
+    pairs: Tensor
+    styles: Tensor
+    edits: Tensor
+
+    def to(self, device: torch.device) -> EncoderBatch:
+        values = {each.name: getattr(self, each.name).to(device) for each in fields(self)}
+        return EncoderBatch(**values)
+
+
+@dataclass(slots=True)
+class _Collected:
+    images: list[Image.Image] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    styles: list[tuple[int, int]] = field(default_factory=list)
+    edits: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    def image(self, image: Image.Image) -> int:
+        self.images.append(image)
+        return len(self.images) - 1
+
+    def text(self, text: str) -> int:
+        self.texts.append(text)
+        return len(self.texts) - 1
+
+
+def encoder_batch(
+    tokens: Any, pictures: int, emoji: float, hard: bool, seed: int, step: int
+) -> EncoderBatch:
+    """One step's batch, of about so many pictures, a part of them emoji.
+
+    `tokens` turns texts into input_ids and attention_mask, as the service's TextEncoder does.
+    """
+    rng, found = random.Random(f"{seed}/encoder/{step}"), _Collected()
+    while len(found.images) < pictures:
+        if rng.random() < emoji:
+            _add_emoji(rng, found)
+        elif rng.random() < COMPOSED:
+            _add_edit(rng, found)
+        else:
+            _add_scene(rng, found, hard=hard)
+    written = tokens(found.texts)
+    return EncoderBatch(
+        pixels=torch.stack([pixels(image) for image in found.images]),
+        ids=written["input_ids"],
+        mask=written["attention_mask"],
+        pairs=torch.tensor(found.pairs).reshape(-1, 2),
+        styles=torch.tensor(found.styles, dtype=torch.long).reshape(-1, 2),
+        edits=torch.tensor(found.edits, dtype=torch.long).reshape(-1, 4),
+    )
+
+
+def pixels(image: Image.Image) -> Tensor:
+    """As CLIPImageProcessor gives a picture of SIDE pixels: (3, SIDE, SIDE)."""
+    values = (np.asarray(image, np.float32) / 255 - MEAN) / STD
+    return torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1)
+
+
+def _add_scene(rng: random.Random, found: _Collected, *, hard: bool) -> None:
+    """A scene with its caption; its texts are of two figures or more, so that few fit others."""
+    scene = sample_scene(rng, rng.choice((2, 3)), Split.TRAIN)
+    description, template = describe(scene, rng), rng.randrange(len(TEMPLATES))
+    number = found.image(draw(scene, SIDE))
+    found.pairs.append((number, found.text(write(description, template).text)))
+    if hard:
+        wrong = hard_negative(scene, description, rng.choice(list(Error)), rng, Split.TRAIN)
+        if wrong:
+            found.text(write(wrong, template).text)
+
+
+def _add_edit(rng: random.Random, found: _Collected) -> None:
+    scene = sample_scene(rng, rng.choice((2, 3)), Split.TRAIN)
+    made = compose(scene, rng.choice(list(Edit)), rng, Split.TRAIN)
+    if made:
+        reference, target, wrong = (
+            found.image(draw(each, SIDE))
+            for each in (made.reference, made.target, rng.choice(made.wrong))
+        )
+        found.edits.append((reference, found.text(made.text), target, wrong))
+
+
+def _add_emoji(rng: random.Random, found: _Collected) -> None:
+    """An emoji in two styles, with a text for one of them."""
+    emoji = rng.choice(_trained())
+    first, second = (
+        found.image(_jittered(rng, on_white(emoji.code, style)))
+        for style in rng.sample(emoji.training_styles, 2)
+    )
+    found.styles.append((first, second))
+    found.pairs.append((first, found.text(_emoji_text(rng, emoji))))
+
+
+def _emoji_text(rng: random.Random, emoji: Emoji) -> str:
+    if emoji.keywords and rng.random() < 0.25:
+        some: Sequence[str] = rng.sample(emoji.keywords, min(2, len(emoji.keywords)))
+        return ", ".join((emoji.name, *some))
+    return rng.choice(TEXTS).format(emoji.name)
+
+
+def _jittered(rng: random.Random, image: Image.Image) -> Image.Image:
+    """Somewhat smaller and moved, on a light ground: styles differ in more than their lines."""
+    side = rng.randint(SIDE * 3 // 4, SIDE)
+    ground = Image.new("RGB", (SIDE, SIDE), (255, 255, 255))
+    at = (rng.randint(0, SIDE - side), rng.randint(0, SIDE - side))
+    ground.paste(image.resize((side, side), Image.Resampling.BICUBIC), at)
+    return ground
+
+
+@lru_cache(maxsize=1)
+def _trained() -> tuple[Emoji, ...]:
+    return tuple(emoji for emoji in load_catalogue() if len(emoji.training_styles) > 1)
