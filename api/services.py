@@ -16,7 +16,7 @@ from fastapi import Request
 from api.pages import Cursors
 from api.publisher import Publisher
 from repick.content import ImageInspector, ImagePolicy
-from repick.media import MediaFolder, MediaStore
+from repick.media import MediaStore, media_store
 from repick.queue import make_app
 from repick.settings import Settings
 from repick.store.database import Database
@@ -48,7 +48,7 @@ def opened(settings: Settings) -> Iterator[Services]:
         yield Services(
             settings,
             database,
-            MediaFolder(settings.media_folder),
+            media_store(settings),
             inspector,
             broker,
             Publisher(broker),

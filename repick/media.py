@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from repick.errors import ContentError, Unavailable
+from repick.settings import Settings
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -89,6 +90,27 @@ class MediaFolder:
             temporary.unlink(missing_ok=True)
         for folder in (path.parent, path.parent.parent, self._root):
             _sync_folder(folder)
+
+
+def media_store(settings: Settings) -> MediaStore:
+    """The store that the settings name: `media_url`'s objects, or else the folder.
+
+    Raises Unavailable where the address cannot be used or `obstore` is not installed.
+    """
+    if not settings.media_url:
+        return MediaFolder(settings.media_folder)
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import from_url
+    except ImportError as exc:
+        detail = "REPICK_MEDIA_URL needs the extra `objectstore`"
+        raise Unavailable(detail, code="no_object_store") from exc
+    try:
+        return MediaObjects(from_url(settings.media_url))
+    except (BaseError, ValueError) as exc:
+        # The reason names settings, not their values; the address may hold a secret.
+        detail = "REPICK_MEDIA_URL does not name an object store that can be used"
+        raise Unavailable(detail, code="bad_media_url", reason=type(exc).__name__) from exc
 
 
 class MediaObjects:

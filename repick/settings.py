@@ -19,6 +19,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".repick")
     media_dir: Path | None = None
     """Folder of original image bytes; `data_dir/media` unless given."""
+    media_url: str = ""
+    """An object store in the folder's stead, as in `s3://bucket/prefix`; its own variables
+    (AWS_…, GOOGLE_…, AZURE_…) hold credentials, region and endpoint."""
     secret: SecretStr = SecretStr("")
     """Signs list cursors; the same for every API process."""
 

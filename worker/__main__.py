@@ -7,31 +7,24 @@ prepare, one device thread that computes.
 from __future__ import annotations
 
 import sys
-import warnings
 
 import structlog
-from celery import Celery
-from celery.exceptions import SecurityWarning
 from transformers.utils import logging as transformers_logging
 
 from repick.errors import ModelError, SelfTestFailed
 from repick.jobs import bulk_queue
 from repick.logs import configure
-from repick.media import MediaFolder
-from repick.queue import make_app
 from repick.settings import Settings
 from repick.specs import ImageLimits, Readout, ScorerSpec, fingerprint
 from repick.store import registry
-from repick.store.database import Database
 from repick.store.stages import RANK_QUEUE
 from worker.checkpoints import open_checkpoint
 from worker.coarse import Encoder
-from worker.device import Device
 from worker.embed import Embedder
 from worker.fine.scorer import FineModel
 from worker.retrieve import Retriever
-from worker.runtime import Runtime, owner_name
 from worker.score import SliceScorer
+from worker.serving import consume, opened
 from worker.tasks import coarse_tasks, fine_tasks
 
 log = structlog.get_logger(__name__)
@@ -55,15 +48,13 @@ def coarse(settings: Settings) -> int:
     checkpoint = open_checkpoint(settings.encoder, settings.encoder_name)
     encoder = Encoder.load(checkpoint, device=settings.device, dtype=settings.dtype)
     queue = encoder.spec.queue
-    app = make_app(settings.broker_url, [RANK_QUEUE, queue, bulk_queue(queue)])
-    database = Database(settings.database_url)
-    with database.begin() as connection:
-        registry.register_encoder(connection, encoder.spec)
-    with Device(settings.batch_deadline_s) as device:
-        runtime = _runtime(settings, database, app, device, "coarse")
-        coarse_tasks(app, Retriever(runtime, encoder, Embedder(runtime, encoder)))
+    with opened(settings, "coarse", [RANK_QUEUE, queue, bulk_queue(queue)]) as runtime:
+        with runtime.database.begin() as connection:
+            registry.register_encoder(connection, encoder.spec)
+        coarse_tasks(runtime.app, Retriever(runtime, encoder, Embedder(runtime, encoder)))
         log.info("serving", encoder=encoder.spec.name, fingerprint=fingerprint(encoder.spec)[:12])
-        return _consume(app, "coarse", settings.worker_threads)
+        consume(runtime.app, "coarse", settings.worker_threads)
+    return 0
 
 
 def fine(settings: Settings) -> int:
@@ -77,17 +68,15 @@ def fine(settings: Settings) -> int:
     )
     specs = {fingerprint(spec): spec for spec in _passing(model)}
     queue = next(iter(specs.values())).queue
-    app = make_app(settings.broker_url, [queue, bulk_queue(queue)])
-    database = Database(settings.database_url)
-    with database.begin() as connection:
-        for spec in specs.values():
-            registry.register_scorer(connection, spec)
-        provenance_id = registry.put_provenance(connection, model.provenance)
-    with Device(settings.batch_deadline_s) as device:
-        runtime = _runtime(settings, database, app, device, "fine")
-        fine_tasks(app, SliceScorer(runtime, model, specs, provenance_id))
+    with opened(settings, "fine", [queue, bulk_queue(queue)]) as runtime:
+        with runtime.database.begin() as connection:
+            for spec in specs.values():
+                registry.register_scorer(connection, spec)
+            provenance_id = registry.put_provenance(connection, model.provenance)
+        fine_tasks(runtime.app, SliceScorer(runtime, model, specs, provenance_id))
         log.info("serving", model=checkpoint.name, scorers=len(specs))
-        return _consume(app, "fine", settings.worker_threads)
+        consume(runtime.app, "fine", settings.worker_threads)
+    return 0
 
 
 def _passing(model: FineModel) -> list[ScorerSpec]:
@@ -103,22 +92,6 @@ def _passing(model: FineModel) -> list[ScorerSpec]:
     if not passed:
         raise failure
     return passed
-
-
-def _runtime(
-    settings: Settings, database: Database, app: Celery, device: Device, role: str
-) -> Runtime:
-    media = MediaFolder(settings.media_folder)
-    return Runtime(settings, database, media, app, device, owner_name(role))
-
-
-def _consume(app: Celery, role: str, threads: int) -> int:
-    arguments = ["--quiet", "worker", "--pool=threads", f"--concurrency={threads}"]
-    # Its warning about root is about pickled messages, which are refused.
-    warnings.simplefilter("ignore", SecurityWarning)
-    options = ["--loglevel=WARNING", f"--hostname={owner_name(role)}", "--without-mingle"]
-    app.worker_main([*arguments, *options])
-    return 0
 
 
 if __name__ == "__main__":

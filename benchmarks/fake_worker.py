@@ -1,0 +1,108 @@
+"""A worker whose models cost nothing: `python -m benchmarks.fake_worker coarse|fine`.
+
+Everything else is the real worker's: queues, tasks, claims, leases, commits. What a benchmark
+then measures is the service's own cost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from repick.content import LoadedContent
+from repick.jobs import PairScore, bulk_queue
+from repick.logs import configure
+from repick.settings import Settings
+from repick.specs import EncoderSpec, ScorerSpec, fingerprint
+from repick.store import registry
+from repick.store.stages import RANK_QUEUE
+from worker.embed import Embedder
+from worker.retrieve import Retriever
+from worker.runtime import Runtime
+from worker.score import SliceScorer
+from worker.serving import consume, opened
+from worker.tasks import coarse_tasks, fine_tasks
+
+DIMENSION = 512
+ENCODER = EncoderSpec("free-encoder", "free", "w", "t", DIMENSION, untrained=True)
+SCORER = ScorerSpec("free-scorer", "free", "w", "t", untrained=True)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FreeEncoder:
+    """Unit vectors drawn from a content's text, in microseconds."""
+
+    spec: EncoderSpec = ENCODER
+
+    def encode(self, contents: Sequence[LoadedContent], role: object) -> NDArray[np.float32]:
+        return np.stack([_vector(one.text or "") for one in contents])
+
+
+@dataclass(frozen=True, slots=True)
+class FreeFineModel:
+    """Scores drawn from the contents' ids."""
+
+    specs: tuple[ScorerSpec, ...] = (SCORER,)
+    provenance: Mapping[str, str] = field(default_factory=lambda: {"device": "none"})
+
+    def prepare(self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec) -> Any:
+        return query.content_id, document.content_id
+
+    def score(self, pairs: Sequence[Any]) -> list[PairScore]:
+        return [_score(query * 31 + document) for query, document in pairs]
+
+
+def retriever(runtime: Runtime) -> Retriever:
+    encoder: Any = FreeEncoder()
+    with runtime.database.begin() as connection:
+        registry.register_encoder(connection, ENCODER)
+    return Retriever(runtime, encoder, Embedder(runtime, encoder))
+
+
+def scorer(runtime: Runtime) -> SliceScorer:
+    model: Any = FreeFineModel()
+    with runtime.database.begin() as connection:
+        registry.register_scorer(connection, SCORER)
+        provenance_id = registry.put_provenance(connection, model.provenance)
+    return SliceScorer(runtime, model, {fingerprint(SCORER): SCORER}, provenance_id)
+
+
+def main(role: str) -> int:
+    configure(role)
+    settings = Settings()
+    base = ENCODER.queue if role == "coarse" else SCORER.queue
+    queues = [RANK_QUEUE] * (role == "coarse") + [base, bulk_queue(base)]
+    with opened(settings, role, queues) as runtime:
+        if role == "coarse":
+            coarse_tasks(runtime.app, retriever(runtime))
+        else:
+            fine_tasks(runtime.app, scorer(runtime))
+        log.info("serving", model="none")
+        consume(runtime.app, role, settings.worker_threads)
+    return 0
+
+
+def _vector(text: str) -> NDArray[np.float32]:
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    vector = np.random.default_rng(seed).standard_normal(DIMENSION, dtype=np.float32)
+    unit: NDArray[np.float32] = vector / np.linalg.norm(vector)
+    return unit
+
+
+def _score(number: int) -> PairScore:
+    margin = (number % 997) / 997 * 8 - 4
+    score = float(1 / (1 + np.exp(-margin)))
+    return PairScore(margin, score, 0.9, 0.5, (None,), ((margin, 0.0),))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,42 @@
+"""What every worker process is made of: its runtime, and the loop that consumes its queues."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from celery import Celery
+from celery.exceptions import SecurityWarning
+
+from repick.media import media_store
+from repick.queue import make_app
+from repick.settings import Settings
+from repick.store.database import Database
+from worker.device import Device
+from worker.runtime import Runtime, owner_name
+
+
+@contextmanager
+def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Runtime]:
+    """Servers, media and the device thread of one worker; `queues` in the order of service.
+
+    Raises Unavailable where the media store's address cannot be used.
+    """
+    app = make_app(settings.broker_url, queues)
+    database = Database(settings.database_url)
+    try:
+        with Device(settings.batch_deadline_s) as device:
+            media = media_store(settings)
+            yield Runtime(settings, database, media, app, device, owner_name(role))
+    finally:
+        database.close()
+
+
+def consume(app: Celery, role: str, threads: int) -> None:
+    """Serve until SIGTERM; what has begun is finished first."""
+    arguments = ["--quiet", "worker", "--pool=threads", f"--concurrency={threads}"]
+    # Its warning about root is about pickled messages, which are refused.
+    warnings.simplefilter("ignore", SecurityWarning)
+    options = ["--loglevel=WARNING", f"--hostname={owner_name(role)}", "--without-mingle"]
+    app.worker_main([*arguments, *options])
