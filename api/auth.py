@@ -45,7 +45,7 @@ def _authenticate(request: Request, services: Services) -> Principal:
         raise HttpError(401, "missing_key", detail, _CHALLENGE)
     found = _BEARER.fullmatch(header)
     if found:
-        with services.database.begin() as connection:
+        with services.database.read() as connection:
             who = keys.authenticate(connection, found[1])
         if who is not None:
             return who

@@ -13,6 +13,8 @@ from api import strict_json
 from api.problems import HttpError, InvalidFields, validation_errors
 
 Model = TypeVar("Model", bound=BaseModel)
+SMALL_BODY = 16 * 1024
+"""Bytes that are parsed sooner than a thread takes over."""
 
 
 def content_type(request: Request) -> Message:
@@ -35,6 +37,8 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     if declared.get_content_type() != "application/json" or charset not in {"utf-8", "utf8"}:
         raise unsupported("the body must be application/json in UTF-8")
     body = await request.body()
+    if len(body) <= SMALL_BODY:
+        return parse(body, model)
     return await run_in_threadpool(parse, body, model)
 
 

@@ -91,7 +91,8 @@ def submit(
     """
     if earlier := _earlier(services, tenant_id, submission):
         return _replay(services, tenant_id, submission, earlier)
-    known_corpus(services, tenant_id, submission.request.corpus)
+    if any(draft.image for draft in submission.drafts):  # before work that may be in vain
+        known_corpus(services, tenant_id, submission.request.corpus)
     scorer = _scorer(services, submission.request.scorer)
     queries = _contents(services, tenant_id, submission)
     try:
@@ -129,7 +130,7 @@ def _hash(request: JobRequest) -> bytes:
 def _earlier(services: Services, tenant_id: int, submission: Submission) -> Earlier | None:
     if submission.key is None:
         return None
-    with services.database.begin() as connection:
+    with services.database.read() as connection:
         return idempotency.find(connection, tenant_id, submission.key)
 
 
@@ -147,7 +148,7 @@ def _replay(
 
 
 def _scorer(services: Services, name: str | None) -> Registered:
-    with services.database.begin() as connection:
+    with services.database.read() as connection:
         if name is None:
             found = registry.default_scorer(connection)
         else:

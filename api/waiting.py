@@ -16,7 +16,7 @@ from repick.store.jobs import JobView
 
 MAX_WAIT_S = 60
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*(\d{1,9})\s*(?=$|[,;])", re.IGNORECASE)
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 
 
 def seconds_to_wait(request: Request) -> int:
@@ -39,9 +39,9 @@ async def until_final(
         if request.app.state.stopping() or await request.is_disconnected():
             return view
         await asyncio.sleep(min(pause, left))
-        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+        pause = min(pause * 1.3, _LONGEST_PAUSE_S)
 
 
 def _view(services: Services, tenant_id: int, job_id: UUID) -> JobView | None:
-    with services.database.begin() as connection:
+    with services.database.read() as connection:
         return jobs.view(connection, tenant_id, job_id)

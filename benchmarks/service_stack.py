@@ -88,9 +88,7 @@ def _processes(stack: Stack, folder: Path, profile: Path | None) -> Iterator[Non
                 process.wait()
 
 
-def _start(
-    name: str, stack: Stack, folder: Path, profile: Path | None
-) -> subprocess.Popen[bytes]:
+def _start(name: str, stack: Stack, folder: Path, profile: Path | None) -> subprocess.Popen[bytes]:
     settings = stack.settings
     variables = {
         "REPICK_DATABASE_URL": settings.database_url,

@@ -138,7 +138,7 @@ async def _awaited(
 
 
 def _one(services: Services, tenant_id: int, job_id: UUID) -> JobView:
-    with services.database.begin() as connection:
+    with services.database.read() as connection:
         view = jobs.view(connection, tenant_id, job_id)
     if view is None:
         raise NotFound("there is no job of this id", code="job_not_found")
@@ -148,8 +148,10 @@ def _one(services: Services, tenant_id: int, job_id: UUID) -> JobView:
 def _full(response: Response, services: Services, tenant_id: int, view: JobView) -> JobOut:
     if not view.state.final:
         response.headers["Retry-After"] = "1"
+    if view.state is JobState.QUEUED:  # nobody has begun: there is nothing to ask for
+        return job_out(view, [], [], None)
     page, link = _page(services, tenant_id, view, after=-1)
-    with services.database.begin() as connection:
+    with services.database.read() as connection:
         errors = rankings.query_errors(connection, tenant_id, view.id)
     return job_out(view, page, errors, link)
 
@@ -159,7 +161,7 @@ def _page(
 ) -> tuple[list[Ranking], str | None]:
     """Rankings past query number `after`, and the link to those past them."""
     limit = max(1, min(PAGE_QUERIES, PAGE_HITS // view.top_n))
-    with services.database.begin() as connection:
+    with services.database.read() as connection:
         page = rankings.read(connection, tenant_id, view.id, after, limit + 1)
     if len(page) <= limit:
         return page, None

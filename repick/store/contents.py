@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
 from repick.content import Content, Media
 from repick.tables import content, media
+
+# Built once: on the path of every submit, building a statement costs more than running it.
+_INSERT = insert(content).on_conflict_do_nothing()
+_IDS = text("SELECT sha256, id FROM content WHERE tenant_id = :tenant AND sha256 = ANY(:hashes)")
 
 
 def put(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> dict[bytes, int]:
@@ -19,12 +23,8 @@ def put(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> 
     _put_media(connection, tenant_id, by_hash.values())
     # Sorted, so that two writers of the same contents cannot wait for each other in a circle.
     rows = [_row(tenant_id, sha256, by_hash[sha256]) for sha256 in sorted(by_hash)]
-    connection.execute(insert(content).on_conflict_do_nothing(), rows)
-    found = connection.execute(
-        select(content.c.sha256, content.c.id).where(
-            content.c.tenant_id == tenant_id, content.c.sha256.in_(list(by_hash))
-        )
-    )
+    connection.execute(_INSERT, rows)
+    found = connection.execute(_IDS, {"tenant": tenant_id, "hashes": list(by_hash)})
     return {bytes(row.sha256): row.id for row in found}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, text
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from repick.tables import corpus, item
@@ -40,6 +40,14 @@ class Item:
     updated_at: datetime
 
 
+# Built once: on the path of every submit, building a statement costs more than running it.
+_NAMED = select(corpus).where(
+    corpus.c.tenant_id == bindparam("tenant"), corpus.c.name == bindparam("name")
+)
+_NAMED_HELD = _NAMED.with_for_update(read=True)
+_NAMED_TO_DELETE = _NAMED.with_for_update()
+
+
 def create(connection: Connection, tenant_id: int, name: str) -> int | None:
     """The new corpus's id; None where the tenant has one of that name."""
     statement = insert(corpus).values(tenant_id=tenant_id, name=name).on_conflict_do_nothing()
@@ -48,9 +56,7 @@ def create(connection: Connection, tenant_id: int, name: str) -> int | None:
 
 
 def named(connection: Connection, tenant_id: int, name: str) -> Corpus | None:
-    row = connection.execute(
-        select(corpus).where(corpus.c.tenant_id == tenant_id, corpus.c.name == name)
-    ).first()
+    row = connection.execute(_NAMED, {"tenant": tenant_id, "name": name}).first()
     return Corpus(row.id, row.name, row.created_at) if row else None
 
 
@@ -61,8 +67,8 @@ def held(
 
     Many may hold it at once; with `to_delete` only one, and nobody else.
     """
-    statement = select(corpus).where(corpus.c.tenant_id == tenant_id, corpus.c.name == name)
-    row = connection.execute(statement.with_for_update(read=not to_delete)).first()
+    statement = _NAMED_TO_DELETE if to_delete else _NAMED_HELD
+    row = connection.execute(statement, {"tenant": tenant_id, "name": name}).first()
     return Corpus(row.id, row.name, row.created_at) if row else None
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, insert, select, text
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, text
 
 from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.store.slices import REPUBLISH_AFTER, Dispatch
@@ -65,30 +65,53 @@ class JobView:
     finished_at: datetime | None
 
 
+# Built once: on the paths of submit and poll, building a statement costs more than running it.
+_INSERT_JOB = insert(job)
+_INSERT_QUERIES = insert(job_query)
+_INSERT_SLICES = insert(slices).values(
+    publish_at=text("now() + :after").bindparams(after=REPUBLISH_AFTER)
+)
+_VIEWS = (
+    select(
+        job,
+        encoder.c.name.label("encoder"),
+        encoder.c.fingerprint.label("encoder_fingerprint"),
+        scorer.c.name.label("scorer"),
+        scorer.c.fingerprint.label("scorer_fingerprint"),
+        (scorer.c.untrained | func.coalesce(encoder.c.untrained, False)).label("untrained"),
+    )
+    .join(scorer, scorer.c.id == job.c.scorer_id)
+    .outerjoin(encoder, encoder.c.id == job.c.encoder_id)
+    .where(job.c.tenant_id == bindparam("tenant"))
+)
+_VIEW = _VIEWS.where(job.c.id == bindparam("job"))
+
+
 def submit(connection: Connection, new: NewJob) -> Dispatch:
     """Insert the job, its queries and its retrieval slices; give what to publish after commit."""
     ranges = chunks(len(new.query_content_ids), new.queries_per_slice)
     connection.execute(
-        insert(job).values(
-            id=new.id,
-            tenant_id=new.tenant_id,
-            kind=new.kind,
-            state=JobState.QUEUED,
-            corpus_id=new.corpus_id,
-            corpus_name=new.corpus_name,
-            space_id=new.space_id,
-            encoder_id=new.encoder_id,
-            scorer_id=new.scorer_id,
-            k=new.k,
-            top_n=new.top_n,
-            query_count=len(new.query_content_ids),
-            slices_left=len(ranges),
-            metadata=dict(new.metadata),
-            trace=new.trace,
-        )
+        _INSERT_JOB,
+        {
+            "id": new.id,
+            "tenant_id": new.tenant_id,
+            "kind": new.kind,
+            "state": JobState.QUEUED,
+            "corpus_id": new.corpus_id,
+            "corpus_name": new.corpus_name,
+            "space_id": new.space_id,
+            "encoder_id": new.encoder_id,
+            "scorer_id": new.scorer_id,
+            "k": new.k,
+            "top_n": new.top_n,
+            "query_count": len(new.query_content_ids),
+            "slices_left": len(ranges),
+            "metadata": dict(new.metadata),
+            "trace": new.trace,
+        },
     )
     connection.execute(
-        insert(job_query),
+        _INSERT_QUERIES,
         [
             {"job_id": new.id, "tenant_id": new.tenant_id, "query_no": no, "content_id": content}
             for no, content in enumerate(new.query_content_ids)
@@ -125,14 +148,11 @@ def insert_slices(
         }
         for no, (first, last) in enumerate(ranges)
     ]
-    connection.execute(
-        insert(slices).values(publish_at=text("now() + :after").bindparams(after=REPUBLISH_AFTER)),
-        rows,
-    )
+    connection.execute(_INSERT_SLICES, rows)
 
 
 def view(connection: Connection, tenant_id: int, job_id: UUID) -> JobView | None:
-    row = connection.execute(_views(tenant_id).where(job.c.id == job_id)).first()
+    row = connection.execute(_VIEW, {"tenant": tenant_id, "job": job_id}).first()
     return _view(row) if row else None
 
 
@@ -144,12 +164,12 @@ def listed(
     state: JobState | None = None,
 ) -> list[JobView]:
     """Up to `limit` of the tenant's jobs, the newest first, those older than `before`."""
-    statement = _views(tenant_id).order_by(job.c.id.desc()).limit(limit)
+    statement = _VIEWS.order_by(job.c.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(job.c.id < before)
     if state is not None:
         statement = statement.where(job.c.state == state)
-    return [_view(row) for row in connection.execute(statement)]
+    return [_view(row) for row in connection.execute(statement, {"tenant": tenant_id})]
 
 
 def cancel(connection: Connection, tenant_id: int, job_id: UUID) -> bool:
@@ -159,22 +179,6 @@ def cancel(connection: Connection, tenant_id: int, job_id: UUID) -> bool:
         " WHERE id = :id AND tenant_id = :tenant AND finished_at IS NULL"
     )
     return connection.execute(statement, {"id": job_id, "tenant": tenant_id}).rowcount == 1
-
-
-def _views(tenant_id: int) -> Any:
-    return (
-        select(
-            job,
-            encoder.c.name.label("encoder"),
-            encoder.c.fingerprint.label("encoder_fingerprint"),
-            scorer.c.name.label("scorer"),
-            scorer.c.fingerprint.label("scorer_fingerprint"),
-            (scorer.c.untrained | func.coalesce(encoder.c.untrained, False)).label("untrained"),
-        )
-        .join(scorer, scorer.c.id == job.c.scorer_id)
-        .outerjoin(encoder, encoder.c.id == job.c.encoder_id)
-        .where(job.c.tenant_id == tenant_id)
-    )
 
 
 def _view(row: Row[Any]) -> JobView:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from repick.store.database import Database
@@ -97,17 +97,19 @@ def revoke_key(connection: Connection, tenant_id: int, prefix: str) -> bool:
     return connection.execute(statement).rowcount == 1
 
 
+_LIVE_KEY = text(
+    "SELECT id, tenant_id, sha256, scopes FROM api_key WHERE prefix = :prefix"
+    " AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+)
+
+
 def authenticate(connection: Connection, key: str) -> Principal | None:
     """The principal of a live key; None for anything else, in constant time once found."""
     parts = key.split("_")
     if len(parts) != 3 or parts[0] != "rpk":
         return None
-    row = connection.execute(
-        select(api_key)
-        .where(api_key.c.prefix == parts[1], api_key.c.revoked_at.is_(None))
-        .where(api_key.c.expires_at.is_(None) | (api_key.c.expires_at > func.now()))
-    ).first()
-    if row is None or not hmac.compare_digest(row.sha256, _digest(parts[2])):
+    row = connection.execute(_LIVE_KEY, {"prefix": parts[1]}).first()
+    if row is None or not hmac.compare_digest(bytes(row.sha256), _digest(parts[2])):
         return None
     return Principal(row.tenant_id, row.id, frozenset(row.scopes))
 

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, select
+from sqlalchemy import Connection, Row, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from repick.specs import EncoderSpec, ScorerSpec, fingerprint, specification
 from repick.tables import encoder, provenance, scorer
+
+_ENCODER = select(encoder).where(encoder.c.id == bindparam("id"))
+_DEFAULT_SCORER = (
+    select(scorer).where(scorer.c.name.like("%:choice")).order_by(scorer.c.seen_at.desc()).limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,7 @@ def scorer_named(connection: Connection, name: str | None) -> Registered | None:
 
 def default_scorer(connection: Connection) -> Registered | None:
     """The `choice` scorer with enhancement that a worker registered last."""
-    row = connection.execute(
-        select(scorer).where(scorer.c.name.like("%:choice")).order_by(scorer.c.seen_at.desc())
-    ).first()
+    row = connection.execute(_DEFAULT_SCORER).first()
     return _registered(row) if row else None
 
 
@@ -73,7 +76,7 @@ def scorers(connection: Connection) -> list[Registered]:
 
 
 def encoder_of(connection: Connection, encoder_id: int) -> Registered:
-    row = connection.execute(select(encoder).where(encoder.c.id == encoder_id)).one()
+    row = connection.execute(_ENCODER, {"id": encoder_id}).one()
     return _registered(row)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgvector import HalfVector
-from sqlalchemy import Connection, Row, select, text
+from sqlalchemy import Connection, Row, bindparam, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from repick.tables import SpaceState, space
@@ -74,6 +74,18 @@ def create(
     return space_id
 
 
+_BY_ID = select(space).where(space.c.id == bindparam("id"))
+_OF_CORPUS = (
+    select(space)
+    .where(
+        space.c.tenant_id == bindparam("tenant"),
+        space.c.corpus_id == bindparam("corpus"),
+        space.c.state != SpaceState.RETIRED,
+    )
+    .order_by(space.c.state != SpaceState.CURRENT, space.c.id)
+)
+
+
 def drop_of_corpus(connection: Connection, tenant_id: int, corpus_id: int) -> None:
     """Drop the partitions of a corpus's spaces; the space rows go with the corpus."""
     for one in of_corpus(connection, tenant_id, corpus_id):
@@ -82,20 +94,12 @@ def drop_of_corpus(connection: Connection, tenant_id: int, corpus_id: int) -> No
 
 def of_corpus(connection: Connection, tenant_id: int, corpus_id: int) -> list[Space]:
     """The corpus's spaces that are searched or filling, the current one first."""
-    rows = connection.execute(
-        select(space)
-        .where(
-            space.c.tenant_id == tenant_id,
-            space.c.corpus_id == corpus_id,
-            space.c.state != SpaceState.RETIRED,
-        )
-        .order_by(space.c.state != SpaceState.CURRENT, space.c.id)
-    )
+    rows = connection.execute(_OF_CORPUS, {"tenant": tenant_id, "corpus": corpus_id})
     return [_space(row) for row in rows]
 
 
 def by_id(connection: Connection, space_id: int) -> Space | None:
-    row = connection.execute(select(space).where(space.c.id == space_id)).first()
+    row = connection.execute(_BY_ID, {"id": space_id}).first()
     return _space(row) if row else None
 
 
