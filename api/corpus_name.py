@@ -10,7 +10,7 @@ from api.ingest import no_corpus
 from repick.specs import NAME
 
 
-def corpus_name(corpus: str) -> str:
+async def corpus_name(corpus: str) -> str:
     """A dependency; raises NotFound for what cannot be a name, before the database sees it."""
     if not NAME.fullmatch(corpus):
         raise no_corpus()

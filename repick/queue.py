@@ -38,7 +38,9 @@ def make_app(broker_url: str, queues: Sequence[str] = ()) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_create_missing_queues=True,
-        task_send_sent_event=True,
+        # Events of sending would be a second message for each; Flower learns of a task when a
+        # worker receives it, and what waits is in Postgres.
+        task_send_sent_event=False,
         worker_send_task_events=True,
         worker_prefetch_multiplier=1,
         worker_soft_shutdown_timeout=30.0,

@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1/corpora/{corpus}/items", tags=["items"])
 Serviced = Annotated[Services, Depends(services_of)]
 
 
-def item_id(item: str) -> str:
+async def item_id(item: str) -> str:
     """A dependency: the id in the path; raises InvalidField for one that no item can have."""
     if len(item) > MAX_ID_CHARS or not addressable(item):
         raise InvalidField("item", "no item can have this id", code="invalid_id")

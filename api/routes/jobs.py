@@ -65,6 +65,8 @@ async def submit_job(
     response.headers["Location"] = job_path(view.id)
     if done.replayed:
         response.headers["Idempotency-Replayed"] = "true"
+    if view.state is JobState.QUEUED:  # nothing to read, so no thread to read it
+        return _full(response, services, who.tenant_id, view)
     return await run_in_threadpool(_full, response, services, who.tenant_id, view)
 
 
