@@ -73,6 +73,14 @@ class JobRequest(Strict):
     corpus: Annotated[str, Field(min_length=1, max_length=200)]
     query: QueryRequest | None = None
     queries: Annotated[list[QueryRequest] | None, Field(min_length=1)] = None
+    filter: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="Only items whose metadata match: `{field, eq | in | range | prefix |"
+            " exists}`, `{and | or: [filter, …]}`, `{not: filter}`.",
+            examples=[{"field": "lang", "eq": "en"}],
+        ),
+    ] = None
     k: Annotated[int, Field(ge=1, description="How many candidates the coarse stage proposes.")] = (
         20
     )

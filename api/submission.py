@@ -14,6 +14,7 @@ from api.drafts import Draft, check_metadata, keep_media, verified
 from api.ingest import known_corpus, no_corpus
 from api.schemas import JobRequest, QueryRequest
 from api.services import Services
+from repick import filters
 from repick.content import Content, clean_text, read_image_source
 from repick.errors import Conflict, ContentError, InvalidField, NotFound, Unavailable
 from repick.jobs import JobKind
@@ -75,6 +76,8 @@ def check(request: JobRequest, key: str | None, settings: Settings) -> Submissio
         raise InvalidField("queries", detail, code="too_many_queries")
     if request.instruction is not None:
         clean_text(request.instruction, "instruction", settings.max_query_chars)
+    if request.filter is not None:
+        filters.parse(request.filter)
     check_metadata(request.metadata, "metadata")
     drafts = [_draft(one, path, settings) for one, path in zip(queries, fields, strict=True)]
     return Submission(request, drafts, fields, key, _hash(request))
@@ -207,6 +210,7 @@ def _commit(
             k=request.k,
             top_n=submission.top_n,
             query_content_ids=[ids[query.sha256] for query in queries],
+            filter=request.filter,
             metadata=request.metadata,
             queries_per_slice=services.settings.retrieve_slice_queries,
             trace=trace,

@@ -105,6 +105,7 @@ class Client:
         top_n: int | None = None,
         scorer: str | None = None,
         instruction: str | None = None,
+        filter: Mapping[str, Any] | None = None,
         kind: JobKind | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
@@ -114,6 +115,7 @@ class Client:
             "top_n": top_n,
             "scorer": scorer,
             "instruction": instruction,
+            "filter": dict(filter) if filter is not None else None,
             "kind": kind,
             "metadata": dict(metadata) if metadata else None,
         }

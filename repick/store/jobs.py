@@ -34,6 +34,7 @@ class NewJob:
     query_content_ids: Sequence[int]
     metadata: Mapping[str, Any]
     queries_per_slice: int
+    filter: Mapping[str, Any] | None = None
     trace: str | None = None
 
 
@@ -57,6 +58,7 @@ class JobView:
     pairs_done: int
     pairs_reused: int
     pairs_failed: int
+    filter: Mapping[str, Any] | None
     metadata: Mapping[str, Any]
     warnings: Sequence[Mapping[str, Any]]
     error: Mapping[str, Any] | None
@@ -83,6 +85,7 @@ def submit(connection: Connection, new: NewJob) -> Dispatch:
             top_n=new.top_n,
             query_count=len(new.query_content_ids),
             slices_left=len(ranges),
+            filter=dict(new.filter) if new.filter is not None else None,
             metadata=dict(new.metadata),
             trace=new.trace,
         )
