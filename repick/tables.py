@@ -403,13 +403,14 @@ candidate = Table(
     _tenant(),
     Column("item_id", BigInteger, nullable=False),
     Column("external_id", Text, nullable=False),
-    Column("content_id", BigInteger, nullable=False),
+    Column("content_id", BigInteger),
     Column("coarse_score", Double),
     Column("pair_no", Integer),
     Column("error_code", Text),
     Column("retryable", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("job_id", "query_no", "coarse_rank"),
     _of_job("fk_candidate_job"),
+    CheckConstraint("content_id IS NOT NULL OR error_code IS NOT NULL", name="content"),
     Index("ix_candidate_pair", "job_id", "pair_no"),
 )
 
