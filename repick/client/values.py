@@ -34,6 +34,16 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """A candidate that a job brings along; `score` is the caller's own, kept as coarse score."""
+
+    id: str
+    text: str | None = None
+    image: Image | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An item that was not stored, or has no vector."""
 
@@ -227,6 +237,11 @@ def query_body(query: Query) -> dict[str, Any]:
 def item_body(item: Item) -> dict[str, Any]:
     metadata = {"metadata": dict(item.metadata)} if item.metadata else {}
     return {"id": item.id} | _parts(item.text, item.image) | metadata
+
+
+def document_body(document: Document) -> dict[str, Any]:
+    score = {"score": document.score} if document.score is not None else {}
+    return {"id": document.id} | _parts(document.text, document.image) | score
 
 
 def _parts(text: str | None, image: Image | None) -> dict[str, Any]:
