@@ -14,6 +14,8 @@ schemas.py     request bodies
 views.py       answers; those about jobs are in job_views.py
 drafts.py      texts and images of a request, checked and verified
 ingest.py      putting items
+job_checks.py  a job's request, checked without a server
+documents.py   documents that a job brings along
 submission.py  submitting a job
 waiting.py     `Prefer: wait=N`
 pages.py       signed cursors

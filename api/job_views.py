@@ -51,11 +51,18 @@ class HitOut(View):
 
 
 class RankingOut(View):
-    """One query's hits; `errors` are the candidates that could not be scored, with their codes."""
+    """One query's hits; `errors` are the candidates that could not be scored, with their codes.
+
+    `search` says how the candidates were found: `exact`, or through the `index`. `matching` counts
+    the items that the job's filter leaves: all of them where the search was exact, else a bound
+    that they exceed.
+    """
 
     query: int
     asked: int
     found: int
+    search: str | None
+    matching: int | None
     untrained: bool
     created_at: datetime
     hits: list[HitOut]
@@ -67,6 +74,8 @@ class RankingOut(View):
             query=one.query_no,
             asked=one.asked,
             found=one.found,
+            search=one.search,
+            matching=one.matching,
             untrained=one.untrained,
             created_at=one.created_at,
             hits=[HitOut.of(hit) for hit in one.hits],
@@ -98,6 +107,7 @@ class JobSummary(View):
     k: int
     top_n: int
     queries: int
+    filter: dict[str, Any] | None
     progress: Progress
     metadata: dict[str, Any]
     warnings: list[dict[str, Any]]
@@ -156,6 +166,7 @@ def _facts(one: JobView) -> Mapping[str, Any]:
         "k": one.k,
         "top_n": one.top_n,
         "queries": one.query_count,
+        "filter": dict(one.filter) if one.filter is not None else None,
         "progress": Progress.model_validate(one),
         "metadata": dict(one.metadata),
         "warnings": [dict(warning) for warning in one.warnings],

@@ -41,7 +41,8 @@ class JobState(StrEnum):
 
 _LIVE_EXITS = frozenset({JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED})
 MOVES: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RETRIEVING}) | _LIVE_EXITS,
+    JobState.QUEUED: frozenset({JobState.RETRIEVING, JobState.SCORING, JobState.RANKING})
+    | _LIVE_EXITS,
     JobState.RETRIEVING: frozenset({JobState.SCORING, JobState.RANKING}) | _LIVE_EXITS,
     JobState.SCORING: frozenset({JobState.RANKING}) | _LIVE_EXITS,
     JobState.RANKING: frozenset({JobState.SUCCEEDED}) | _LIVE_EXITS,
@@ -58,6 +59,18 @@ class Stage(StrEnum):
     RETRIEVE = "retrieve"
     SCORE = "score"
     RANK = "rank"
+
+    @property
+    def state(self) -> JobState:
+        """The state of a job of which this stage is being worked on."""
+        return _WORKED_ON[self]
+
+
+_WORKED_ON = {
+    Stage.RETRIEVE: JobState.RETRIEVING,
+    Stage.SCORE: JobState.SCORING,
+    Stage.RANK: JobState.RANKING,
+}
 
 
 class SliceState(StrEnum):

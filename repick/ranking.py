@@ -13,11 +13,15 @@ MAX_FAILED_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What the coarse stage proposed for a query, and its pair's score or its error."""
+    """What the coarse stage or the caller proposed for a query, and its pair's score or its error.
+
+    Without a content it has an error: what the caller sent could not become one. `item_id` is the
+    place in the caller's order where there is no item.
+    """
 
     item_id: int
     external_id: str
-    content_id: int
+    content_id: int | None
     coarse_rank: int
     coarse_score: float | None
     score: float | None = None

@@ -214,6 +214,12 @@ item = Table(
         ["tenant_id", "content_id"], ["content.tenant_id", "content.id"], name="fk_item_content"
     ),
     Index("ix_item_content", "tenant_id", "content_id"),
+    Index(
+        "ix_item_metadata",
+        "metadata",
+        postgresql_using="gin",
+        postgresql_ops={"metadata": "jsonb_path_ops"},
+    ),
 )
 
 space = Table(
@@ -320,6 +326,7 @@ job = Table(
     Column("pairs_reused", BigInteger, nullable=False, server_default="0"),
     Column("pairs_failed", BigInteger, nullable=False, server_default="0"),
     _json("metadata"),
+    Column("filter", JSONB(none_as_null=True)),
     _json("warnings", "[]"),
     Column("error", JSONB(none_as_null=True)),
     Column("trace", Text),
@@ -374,6 +381,8 @@ job_query = Table(
     Column("query_no", Integer, nullable=False),
     _tenant(),
     Column("content_id", BigInteger, nullable=False),
+    Column("search", Text),
+    Column("matching", BigInteger),
     Column("error", JSONB(none_as_null=True)),
     PrimaryKeyConstraint("job_id", "query_no"),
     _of_job("fk_job_query_job"),
@@ -394,13 +403,14 @@ candidate = Table(
     _tenant(),
     Column("item_id", BigInteger, nullable=False),
     Column("external_id", Text, nullable=False),
-    Column("content_id", BigInteger, nullable=False),
+    Column("content_id", BigInteger),
     Column("coarse_score", Double),
     Column("pair_no", Integer),
     Column("error_code", Text),
     Column("retryable", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("job_id", "query_no", "coarse_rank"),
     _of_job("fk_candidate_job"),
+    CheckConstraint("content_id IS NOT NULL OR error_code IS NOT NULL", name="content"),
     Index("ix_candidate_pair", "job_id", "pair_no"),
 )
 
@@ -477,6 +487,8 @@ ranking = Table(
     Column("untrained", Boolean, nullable=False),
     Column("asked", Integer, nullable=False),
     Column("found", Integer, nullable=False),
+    Column("search", Text),
+    Column("matching", BigInteger),
     Column("external_ids", ARRAY(Text), nullable=False),
     Column("content_ids", ARRAY(BigInteger), nullable=False),
     Column("scores", ARRAY(Double), nullable=False),

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import openapi, submission
 from api.auth import Reader, Submitter
+from api.job_checks import check
 from api.job_views import JobOut, JobsOut, RankingOut, RankingsOut, job_out, job_path, summary
 from api.pages import Cursor, Limit, next_link
 from api.payload import read_json
@@ -56,7 +57,7 @@ async def submit_job(
     wanted = await read_json(request, JobRequest)
 
     def work() -> submission.Submitted:
-        checked = submission.check(wanted, key, services.settings)
+        checked = check(wanted, key, services.settings)
         return submission.submit(services, who.tenant_id, checked, request.state.request_id)
 
     done = await to_thread.run_sync(work, limiter=services.uploads)

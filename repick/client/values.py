@@ -34,6 +34,16 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """A candidate that a job brings along; `score` is the caller's own, kept as coarse score."""
+
+    id: str
+    text: str | None = None
+    image: Image | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An item that was not stored, or has no vector."""
 
@@ -108,12 +118,17 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """One query's hits; `errors` are candidates that could not be scored."""
+    """One query's hits; `errors` are candidates that could not be scored.
+
+    `search` is `exact` or `index`; `matching` counts the items that the filter leaves.
+    """
 
     query: int
     asked: int
     found: int
     untrained: bool
+    search: str | None
+    matching: int | None
     hits: tuple[Hit, ...]
     errors: tuple[Mapping[str, Any], ...]
 
@@ -124,6 +139,8 @@ class Ranking:
             asked=value["asked"],
             found=value["found"],
             untrained=value["untrained"],
+            search=value.get("search"),
+            matching=value.get("matching"),
             hits=tuple(Hit(**hit) for hit in value["hits"]),
             errors=tuple(value["errors"]),
         )
@@ -155,6 +172,7 @@ class JobSummary:
     k: int
     top_n: int
     queries: int
+    filter: Mapping[str, Any] | None
     progress: Progress
     metadata: Mapping[str, Any]
     warnings: tuple[Mapping[str, Any], ...]
@@ -186,9 +204,11 @@ class Job(JobSummary):
 
 def _facts(value: Mapping[str, Any]) -> dict[str, Any]:
     same = ("id", "corpus", "untrained", "k", "top_n", "queries", "metadata", "error")
+    later = ("filter",)  # an older API does not say
     times = {name: _time(value[name]) for name in ("created_at", "started_at", "finished_at")}
     return (
         {name: value[name] for name in same}
+        | {name: value.get(name) for name in later}
         | times
         | {
             "state": JobState(value["state"]),
@@ -217,6 +237,11 @@ def query_body(query: Query) -> dict[str, Any]:
 def item_body(item: Item) -> dict[str, Any]:
     metadata = {"metadata": dict(item.metadata)} if item.metadata else {}
     return {"id": item.id} | _parts(item.text, item.image) | metadata
+
+
+def document_body(document: Document) -> dict[str, Any]:
+    score = {"score": document.score} if document.score is not None else {}
+    return {"id": document.id} | _parts(document.text, document.image) | score
 
 
 def _parts(text: str | None, image: Image | None) -> dict[str, Any]:

@@ -18,22 +18,26 @@ from repick.tables import slice as slices
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A validated job: what it ranks is resolved to ids, its queries to stored contents."""
+    """A validated job: what it ranks is resolved to ids, its queries to stored contents.
+
+    Without a corpus it has no space and no encoder either: `repick.store.documents`.
+    """
 
     id: UUID
     tenant_id: int
     kind: JobKind
-    corpus_id: int
-    corpus_name: str
-    space_id: int
-    encoder_id: int
-    encoder_queue: str
+    corpus_id: int | None
+    corpus_name: str | None
+    space_id: int | None
+    encoder_id: int | None
+    encoder_queue: str | None
     scorer_id: int
     k: int
     top_n: int
     query_content_ids: Sequence[int]
     metadata: Mapping[str, Any]
     queries_per_slice: int
+    filter: Mapping[str, Any] | None = None
     trace: str | None = None
 
 
@@ -57,6 +61,7 @@ class JobView:
     pairs_done: int
     pairs_reused: int
     pairs_failed: int
+    filter: Mapping[str, Any] | None
     metadata: Mapping[str, Any]
     warnings: Sequence[Mapping[str, Any]]
     error: Mapping[str, Any] | None
@@ -89,7 +94,16 @@ _VIEW = _VIEWS.where(job.c.id == bindparam("job"))
 
 def submit(connection: Connection, new: NewJob) -> Dispatch:
     """Insert the job, its queries and its retrieval slices; give what to publish after commit."""
+    assert new.encoder_queue is not None
     ranges = chunks(len(new.query_content_ids), new.queries_per_slice)
+    insert_job(connection, new, slices_left=len(ranges))
+    queue = new.kind.queue(new.encoder_queue)
+    insert_slices(connection, new.id, new.tenant_id, Stage.RETRIEVE, queue, ranges)
+    return Dispatch(new.id, Stage.RETRIEVE, queue, len(ranges))
+
+
+def insert_job(connection: Connection, new: NewJob, slices_left: int) -> None:
+    """Insert a queued job and its queries; its slices must follow in the same transaction."""
     connection.execute(
         _INSERT_JOB,
         {
@@ -105,7 +119,8 @@ def submit(connection: Connection, new: NewJob) -> Dispatch:
             "k": new.k,
             "top_n": new.top_n,
             "query_count": len(new.query_content_ids),
-            "slices_left": len(ranges),
+            "slices_left": slices_left,
+            "filter": dict(new.filter) if new.filter is not None else None,
             "metadata": dict(new.metadata),
             "trace": new.trace,
         },
@@ -117,9 +132,6 @@ def submit(connection: Connection, new: NewJob) -> Dispatch:
             for no, content in enumerate(new.query_content_ids)
         ],
     )
-    queue = new.kind.queue(new.encoder_queue)
-    insert_slices(connection, new.id, new.tenant_id, Stage.RETRIEVE, queue, ranges)
-    return Dispatch(new.id, Stage.RETRIEVE, queue, len(ranges))
 
 
 def chunks(count: int, size: int) -> list[tuple[int, int]]:

@@ -47,6 +47,8 @@ class Ranking:
     query_no: int
     asked: int
     found: int
+    search: str | None
+    matching: int | None
     untrained: bool
     hits: tuple[Hit, ...]
     errors: Sequence[Mapping[str, Any]]
@@ -154,16 +156,18 @@ def write(
 _WRITE = text(
     """
     INSERT INTO ranking (job_id, query_no, tenant_id, scorer_id, encoder_id, untrained, asked,
-        found, external_ids, content_ids, scores, margins, label_masses, entropies, enhanced_at,
-        coarse_ranks, coarse_scores, errors)
+        found, search, matching, external_ids, content_ids, scores, margins, label_masses,
+        entropies, enhanced_at, coarse_ranks, coarse_scores, errors)
     SELECT job.id, :query, job.tenant_id, job.scorer_id, job.encoder_id,
         scorer.untrained OR coalesce(encoder.untrained, false), :asked, :found,
+        q.search, q.matching,
         CAST(:external_ids AS text[]), CAST(:content_ids AS bigint[]),
         CAST(:scores AS double precision[]), CAST(:margins AS double precision[]),
         CAST(:label_masses AS double precision[]), CAST(:entropies AS double precision[]),
         CAST(:enhanced_at AS smallint[]), CAST(:coarse_ranks AS integer[]),
         CAST(:coarse_scores AS double precision[]), CAST(:errors AS jsonb)
     FROM job JOIN scorer ON scorer.id = job.scorer_id
+    JOIN job_query q ON q.job_id = job.id AND q.query_no = :query
     LEFT JOIN encoder ON encoder.id = job.encoder_id
     WHERE job.id = :job AND job.finished_at IS NULL FOR SHARE OF job
     ON CONFLICT (job_id, query_no) DO NOTHING
@@ -211,5 +215,13 @@ def _ranking(row: Row[Any]) -> Ranking:
     )
     hits = tuple(Hit(rank, *place) for rank, place in enumerate(places, start=1))
     return Ranking(
-        row.query_no, row.asked, row.found, row.untrained, hits, row.errors, row.created_at
+        row.query_no,
+        row.asked,
+        row.found,
+        row.search,
+        row.matching,
+        row.untrained,
+        hits,
+        row.errors,
+        row.created_at,
     )

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from repick.jobs import JobKind, JobState, Slice, Stage
+from repick.jobs import JobKind, Slice, Stage
 from repick.store import slices
 from repick.store.jobs import chunks, insert_slices
 from repick.store.slices import Dispatch
@@ -20,12 +20,6 @@ from repick.store.spaces import Neighbour
 
 RANK_QUEUE = "rank"
 RANK_SLICE_QUERIES = 200
-
-_STATE = {
-    Stage.RETRIEVE: JobState.RETRIEVING,
-    Stage.SCORE: JobState.SCORING,
-    Stage.RANK: JobState.RANKING,
-}
 
 
 def close(connection: Connection, held: Slice, slice_pairs: int) -> Dispatch | None:
@@ -109,11 +103,11 @@ def clear_cancelled(connection: Connection) -> int:
 
 
 def _advance(connection: Connection, ended: Slice, slice_pairs: int) -> Dispatch | None:
-    left = slices.count_down(connection, ended.job_id, _STATE[ended.stage])
+    left = slices.count_down(connection, ended.job_id, ended.stage.state)
     if left != 0:
         return None
     if ended.stage is Stage.RETRIEVE:
-        return _open_scoring(connection, ended.job_id, ended.tenant_id, slice_pairs)
+        return open_scoring(connection, ended.job_id, ended.tenant_id, slice_pairs)
     if ended.stage is Stage.SCORE:
         return _open_ranking(connection, ended.job_id, ended.tenant_id)
     _end(connection, ended.job_id)
@@ -130,7 +124,7 @@ _PAIRS = """
     JOIN candidate c ON c.job_id = job.id
     JOIN job_query q ON q.job_id = c.job_id AND q.query_no = c.query_no
     JOIN content ON content.tenant_id = q.tenant_id AND content.id = q.content_id
-    WHERE job.id = :job
+    WHERE job.id = :job AND c.error_code IS NULL
 """
 
 # Neighbours share the long front part of their prompt: the query's where it has an image,
@@ -163,16 +157,21 @@ _TOUCH = text(
 )
 
 
-def _open_scoring(
+# A job that was never claimed stays queued, whatever stage it begins with.
+_STATE = "CASE WHEN job.state = 'queued' THEN job.state ELSE CAST(:state AS job_state) END"
+
+
+def open_scoring(
     connection: Connection, job_id: UUID, tenant_id: int, slice_pairs: int
-) -> Dispatch | None:
+) -> Dispatch:
+    """Number the pairs that the ledger lacks and cut them into slices; rank where it has all."""
     counts = connection.execute(_NUMBER, {"job": job_id}).one()
     if counts.open < counts.total:
         connection.execute(_TOUCH, {"job": job_id})
     ranges = chunks(counts.open, slice_pairs)
     head = connection.execute(
         text(
-            "UPDATE job SET state = 'scoring', slices_left = :left, pairs_total = :total,"
+            f"UPDATE job SET state = {_STATE}, slices_left = :left, pairs_total = :total,"
             " pairs_reused = :reused, pairs_done = :reused FROM scorer"
             " WHERE job.id = :job AND scorer.id = job.scorer_id"
             " RETURNING scorer.queue, job.kind"
@@ -181,6 +180,7 @@ def _open_scoring(
             "left": len(ranges),
             "total": counts.total,
             "reused": counts.total - counts.open,
+            "state": Stage.SCORE.state,
             "job": job_id,
         },
     ).one()
@@ -193,8 +193,8 @@ def _open_scoring(
 
 def _open_ranking(connection: Connection, job_id: UUID, tenant_id: int) -> Dispatch:
     count = connection.execute(
-        text("UPDATE job SET state = 'ranking' WHERE id = :job RETURNING query_count"),
-        {"job": job_id},
+        text(f"UPDATE job SET state = {_STATE} WHERE id = :job RETURNING query_count"),
+        {"job": job_id, "state": Stage.RANK.state},
     ).scalar_one()
     ranges = chunks(count, RANK_SLICE_QUERIES)
     connection.execute(

@@ -66,6 +66,15 @@ def test_a_scorer_may_be_named_by_its_model(tenant: Tenant, corpus: str) -> None
     )
 
 
+def test_a_filter_is_kept_as_it_was_given(tenant: Tenant, corpus: str) -> None:
+    wanted = {"field": "lang", "in": ["'; DROP TABLE item; --", "100%_"]}
+    job = submit(tenant, query={"text": "a"}, filter=wanted)
+    assert job["filter"] == wanted
+    finish(tenant, job["id"])
+    ranking = tenant.http.get(job["href"]).json()["rankings"][0]
+    assert (ranking["search"], ranking["matching"]) == (None, None)
+
+
 def test_the_same_key_and_body_give_the_same_job(tenant: Tenant, corpus: str) -> None:
     body = {"corpus": corpus, "query": {"text": "a"}}
     key = {"Idempotency-Key": "one"}
