@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from repick.filters import Filter
 from repick.store import filtering
+from repick.store.database import EF_SEARCH
 from repick.tables import SpaceState, space
 
 EXACT_MATCHES = 10_000
@@ -214,9 +215,9 @@ def search(
         binds |= {"most": k if planned.filter is None else 2 * k}
     if planned.search is Search.INDEX:
         # Further where a filter throws away much of what the index gives.
-        ef = min(1000, max(200, k if planned.filter is None else 4 * k))
-        connection.execute(text(f"SET LOCAL hnsw.ef_search = {ef}"))
-        connection.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
+        ef = min(1000, k if planned.filter is None else 4 * k)
+        if ef > EF_SEARCH:
+            connection.execute(text(f"SET LOCAL hnsw.ef_search = {ef}"))
     rows = connection.execute(text(statement), {**where.binds, **binds})
     return [
         Neighbour(row.item_id, row.external_id, row.content_id, float(row.cosine)) for row in rows
