@@ -163,7 +163,7 @@ def plan(connection: Connection, one: Space, filter: Filter | None) -> Plan:
 _NEAREST = """
     SELECT near.item_id, item.external_id, near.content_id, 1 - near.distance AS cosine FROM (
         SELECT e.item_id, e.content_id, {distance} AS distance FROM {partition} e
-        WHERE {where} ORDER BY distance {tie} LIMIT :most
+        WHERE {where} ORDER BY distance {tie} LIMIT {most}
     ) near JOIN item ON item.tenant_id = :tenant AND item.id = near.item_id
     ORDER BY near.distance, near.item_id LIMIT :k
 """
@@ -211,8 +211,9 @@ def search(
         matches = "true" if planned.filter is None else _MATCHES.format(**facts)
         # An index gives distances only; ties at the edge are settled where the scan is exact.
         tie = "" if one.indexed else ", e.item_id"
-        statement = _NEAREST.format(**facts, where=matches, tie=tie)
-        binds |= {"most": k if planned.filter is None else 2 * k}
+        # A number, not a parameter: the planner must see how few rows are joined to items.
+        most = int(k if planned.filter is None else 2 * k)
+        statement = _NEAREST.format(**facts, where=matches, tie=tie, most=most)
     if planned.search is Search.INDEX:
         # Further where a filter throws away much of what the index gives.
         ef = min(1000, k if planned.filter is None else 4 * k)
