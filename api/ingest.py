@@ -8,7 +8,7 @@ from typing import Any
 
 from api.drafts import Draft, check_metadata, keep_media, text_error, verified
 from api.multipart import Part
-from api.schemas import ItemRequest, ItemsRequest, addressable
+from api.schemas import MAX_ITEMS, ItemRequest, ItemsRequest, addressable
 from api.services import Services
 from repick.content import Content, ImageSource, read_image_source
 from repick.errors import ContentError, InvalidField, NotFound
@@ -64,6 +64,21 @@ def read_items(
 
 
 def put(services: Services, tenant_id: int, corpus: str, items: Sequence[ItemDraft]) -> Outcome:
+    """Put items, a transaction for each MAX_ITEMS of them.
+
+    Raises NotFound where the corpus is not there, Unavailable where a server is not; what was put
+    before stays, and putting it again changes nothing.
+    """
+    runs = range(0, len(items), MAX_ITEMS)
+    done = [_put(services, tenant_id, corpus, items[run : run + MAX_ITEMS]) for run in runs]
+    return Outcome(
+        sum(one.stored for one in done),
+        sum(one.unchanged for one in done),
+        [failure for one in done for failure in one.failed],
+    )
+
+
+def _put(services: Services, tenant_id: int, corpus: str, items: Sequence[ItemDraft]) -> Outcome:
     """Verify images, keep their bytes, store everything in one transaction, then publish.
 
     Raises NotFound where the corpus is not there, Unavailable where a server is not.

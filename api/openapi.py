@@ -67,7 +67,9 @@ def items_body(model: type, example: Any) -> dict[str, Any]:
             "additionalProperties": {"type": "string", "format": "binary"},
         }
     }
-    content = _json(model, {"items": {"value": example}}) | {"multipart/form-data": form}
+    lines = {"schema": {"type": "string", "description": "An item of the other form a line."}}
+    content = _json(model, {"items": {"value": example}})
+    content |= {"multipart/form-data": form, "application/x-ndjson": lines}
     return {"requestBody": {"required": True, "content": content}}
 
 

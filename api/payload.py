@@ -53,5 +53,5 @@ def validate(value: object, model: type[Model], prefix: str = "") -> Model:
     except ValidationError as exc:
         errors = validation_errors(exc.errors(include_url=False, include_input=False))
         for error in errors:
-            error["field"] = prefix + error["field"] or "body"
+            error["field"] = (prefix + error["field"]).rstrip(".") or "body"
         raise InvalidFields(errors) from None

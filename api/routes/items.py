@@ -13,6 +13,7 @@ from api.auth import Ingester, Reader
 from api.corpus_name import CorpusName
 from api.multipart import Part
 from api.multipart import parse as parse_multipart
+from api.ndjson import NDJSON, parse_lines
 from api.pages import Cursor, Limit, next_link
 from api.payload import content_type, parse, read_json
 from api.problems import HttpError
@@ -50,7 +51,8 @@ async def put_items(
 ) -> StoredOut:
     """Store up to 1,000 items, new or changed, as JSON or as multipart with images as parts.
 
-    An image or text that cannot be used fails as an item; the others are stored.
+    As NDJSON (`application/x-ndjson`), an item a line, as many as the body may hold. An image or
+    text that cannot be used fails as an item; the others are stored.
     """
     wanted, parts = await _read(request)
 
@@ -139,6 +141,8 @@ def delete_item(who: Ingester, services: Serviced, corpus: CorpusName, item: Ite
 async def _read(request: Request) -> tuple[ItemsRequest, dict[str, Part] | None]:
     """The request, and the parts with images where it is a multipart one."""
     declared = content_type(request)
+    if declared.get_content_type() == NDJSON:
+        return await to_thread.run_sync(parse_lines, await request.body()), None
     if declared.get_content_type() != "multipart/form-data":
         return await read_json(request, ItemsRequest), None
     body = await request.body()

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from repick.cli.connect import AsJson, Key, Url, client
 from repick.cli.output import console, corpus_table, errors, print_json
-from repick.client import Item, PutResult
-from repick.errors import InvalidField
+from repick.client import PutResult
+from repick.loading import Journal, Loaded, open_source
+from repick.loading import load as run_load
+from repick.loading.sources import read_lines
+from repick.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Make, fill and look at corpora.")
 
@@ -84,36 +92,66 @@ def put(
         def advance(result: PutResult) -> None:
             bar.advance(task, result.stored + result.unchanged + len(result.failed))
 
-        done = api.put_items(name, read_items(file), advance)
+        done = api.put_items(name, read_lines(file), advance)
+    _finish(done, as_json)
+
+
+@app.command()
+def load(
+    name: Name,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of images and .txt files, or a .jsonl, .ndjson or .parquet file.",
+            exists=True,
+        ),
+    ],
+    parallel: Annotated[int, typer.Option(min=1, max=32, help="Requests at a time.")] = 4,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Send again what an earlier run has sent.")
+    ] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load a corpus; a load that was stopped goes on where it was."""
+    found = open_source(source)
+    with client(url, key) as api, _load_bar() as bar:
+        journal = Journal(Settings().data_dir / "loads", api.base_url, name, found)
+        if restart:
+            journal.close()
+        task = bar.add_task("items", total=found.count)
+
+        def advance(done: Loaded) -> None:
+            bar.update(task, completed=done.items)
+
+        done = run_load(api, name, found, journal, parallel=parallel, on_progress=advance)
+    _finish(done, as_json)
+
+
+def _load_bar() -> Progress:
+    """A bar on standard error, with the rate and what is left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+    )
+
+
+def _finish(done: PutResult | Loaded, as_json: bool) -> None:
     if as_json:
         print_json(done)
     else:
-        console.print(f"{done.stored} stored, {done.unchanged} unchanged")
+        skipped = done.skipped if isinstance(done, Loaded) else 0
+        before = f", {skipped} sent before" if skipped else ""
+        console.print(f"{done.stored} stored, {done.unchanged} unchanged{before}")
         for failure in done.failed:
             line = f"{failure.id}: {failure.code} ({failure.detail})"
             errors.print(line, style="red", markup=False, highlight=False)
     if done.failed:
         raise typer.Exit(1)
-
-
-def read_items(file: Path) -> Iterator[Item]:
-    """Items of a JSON-lines file; raises InvalidField with the number of a wrong line."""
-    with file.open(encoding="utf-8") as lines:
-        for no, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _item(line, f"{file.name}:{no}", file.parent)
-
-
-def _item(line: str, where: str, folder: Path) -> Item:
-    try:
-        value = json.loads(line)
-        unknown = set(value) - {"id", "text", "image", "metadata"}
-        if unknown:
-            raise InvalidField(where, f"unknown field {min(unknown)}", code="unknown_field")
-        image = folder / value["image"] if "image" in value else None
-        if image is not None and not image.is_file():
-            raise InvalidField(where, f"there is no file {image}", code="no_such_file")
-        return Item(value["id"], value.get("text"), image, value.get("metadata", {}))
-    except (ValueError, TypeError, KeyError) as exc:
-        detail = "a line is a JSON object with `id`, and `text`, `image` or both"
-        raise InvalidField(where, detail, code="invalid_line") from exc

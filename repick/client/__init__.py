@@ -9,13 +9,19 @@
         for hit in job.rankings[0].hits:
             print(hit.rank, hit.id, hit.score)
 
+`AsyncClient` has the same calls, to be awaited.
+
 values.py     what goes in and what comes out
-transport.py  requests, retries, errors
+batches.py    items become requests of bounded size
+answers.py    what the API's answers mean
+transport.py  requests and retries
 api.py        the calls
+generate.py   makes async_transport.py and async_api.py of these two
 """
 
+from repick.client.answers import ApiError
 from repick.client.api import Client
-from repick.client.transport import ApiError
+from repick.client.async_api import AsyncClient
 from repick.client.values import (
     Corpus,
     Document,
@@ -33,6 +39,7 @@ from repick.client.values import (
 
 __all__ = [
     "ApiError",
+    "AsyncClient",
     "Client",
     "Corpus",
     "Document",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -12,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 
+from repick.client.batches import batches
 from repick.client.transport import Transport
 from repick.client.values import (
     Corpus,
@@ -24,13 +24,10 @@ from repick.client.values import (
     Query,
     Ranking,
     document_body,
-    item_body,
     query_body,
 )
 from repick.jobs import JobKind, JobState
 
-BATCH_ITEMS = 500
-BATCH_BYTES = 16 * 1024 * 1024
 WAIT_S = 30
 FIRST_POLL_S, LONGEST_POLL_S = 0.1, 1.0
 
@@ -41,6 +38,7 @@ class Client:
     def __init__(
         self, base_url: str, key: str, *, transport: httpx.BaseTransport | None = None
     ) -> None:
+        self.base_url = base_url.rstrip("/")
         self._api = Transport(base_url, key, transport=transport)
 
     def __enter__(self) -> Client:
@@ -84,19 +82,20 @@ class Client:
         """
         stored = unchanged = 0
         failed: list[Failure] = []
-        path = f"/v1/corpora/{quote(corpus, safe='')}/items"
-        for batch in _batches(items):
-            answer = self._api.request("PUT", path, body={"items": batch})
-            result = PutResult(
-                answer["stored"],
-                answer["unchanged"],
-                tuple(Failure(**one) for one in answer["failed"]),
-            )
+        for batch in batches(items):
+            result = self.put_batch(corpus, batch)
             stored, unchanged = stored + result.stored, unchanged + result.unchanged
             failed.extend(result.failed)
             if on_batch:
                 on_batch(result)
         return PutResult(stored, unchanged, tuple(failed))
+
+    def put_batch(self, corpus: str, batch: Sequence[Mapping[str, Any]]) -> PutResult:
+        """Put one batch that `repick.client.batches` made; any thread may send one."""
+        path = f"/v1/corpora/{quote(corpus, safe='')}/items"
+        answer = self._api.request("PUT", path, body={"items": list(batch)})
+        failed = tuple(Failure(**one) for one in answer["failed"])
+        return PutResult(answer["stored"], answer["unchanged"], failed)
 
     def submit(
         self,
@@ -145,7 +144,8 @@ class Client:
         """The tenant's jobs, the newest first, fetched as they are asked for."""
         page = self._api.request("GET", "/v1/jobs", query={"state": state} if state else None)
         while True:
-            yield from (JobSummary.of(one) for one in page["items"])
+            for one in page["items"]:
+                yield JobSummary.of(one)
             if page["next"] is None:
                 return
             page = self._api.request("GET", page["next"])
@@ -213,19 +213,3 @@ class Client:
             more.extend(Ranking.of(one) for one in page["items"])
             link = page["next"]
         return Job.of(value, more)
-
-
-def _batches(items: Iterable[Item]) -> Iterator[list[dict[str, Any]]]:
-    """Bodies of items, at most BATCH_ITEMS and about BATCH_BYTES together."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for item in items:
-        body = item_body(item)
-        length = len(json.dumps(body))
-        if batch and (len(batch) == BATCH_ITEMS or size + length > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(body)
-        size += length
-    if batch:
-        yield batch

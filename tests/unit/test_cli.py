@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from repick.cli import main
 from repick.cli.app import app
-from repick.cli.corpus import read_items
 from repick.errors import InvalidField
+from repick.loading.sources import read_lines
 from repick.processes import free_port
 
 
@@ -32,7 +32,8 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | No
 
 
 @pytest.mark.parametrize(
-    "command", ["", "up", "migrate", "corpus", "corpus put", "job", "job submit", "key create"]
+    "command",
+    ["", "up", "migrate", "corpus", "corpus put", "corpus load", "job", "job submit", "key create"],
 )
 def test_every_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(app, [*command.split(), "--help"])
@@ -80,7 +81,7 @@ def test_items_are_read_with_images_beside_their_file(tmp_path: Path) -> None:
     lines = [{"id": "a", "image": "a.png"}, {"id": "b", "text": "x", "metadata": {"n": 1}}]
     file = tmp_path / "items.jsonl"
     file.write_text("\n\n".join(json.dumps(line) for line in lines))
-    first, second = read_items(file)
+    first, second = read_lines(file)
     assert first.image == tmp_path / "a.png"
     assert (second.text, second.metadata) == ("x", {"n": 1})
 
@@ -101,5 +102,5 @@ def test_a_wrong_line_is_named(line: str, code: str, tmp_path: Path) -> None:
     file = tmp_path / "items.jsonl"
     file.write_text('{"id": "good", "text": "a"}\n' + line)
     with pytest.raises(InvalidField) as caught:
-        list(read_items(file))
+        list(read_lines(file))
     assert (caught.value.field, caught.value.code) == ("items.jsonl:2", code)

@@ -11,7 +11,8 @@ import pytest
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from repick.errors import ContentError, Unavailable
-from repick.media import MediaFolder, MediaObjects, MediaStore
+from repick.media import MediaFolder, MediaObjects, MediaStore, media_store
+from repick.settings import Settings
 
 DATA = b"the original bytes"
 SHA256 = hashlib.sha256(DATA).digest()
@@ -120,3 +121,20 @@ def test_an_object_store_that_does_not_answer_is_unavailable() -> None:
     ):
         with pytest.raises(Unavailable):
             use(MediaObjects(nowhere))
+
+
+def test_the_settings_choose_between_folder_and_objects(tmp_path: Path) -> None:
+    assert isinstance(media_store(Settings(data_dir=tmp_path)), MediaFolder)
+    objects = media_store(Settings(data_dir=tmp_path, media_url=f"file://{tmp_path}"))
+    assert isinstance(objects, MediaObjects)
+    data = b"an image"
+    sha256 = hashlib.sha256(data).digest()
+    objects.put(1, sha256, data)
+    assert media_store(Settings(media_dir=tmp_path)).get(1, sha256) == data
+
+
+@pytest.mark.parametrize("url", ["nonsense", "gopher://a/b"])
+def test_an_address_that_names_no_object_store_is_refused(url: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        media_store(Settings(media_url=url))
+    assert caught.value.code == "bad_media_url"

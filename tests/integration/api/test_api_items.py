@@ -215,3 +215,41 @@ def test_the_same_content_of_two_tenants_is_stored_twice(new_tenant: NewTenant) 
         tenant.http.post("/v1/corpora", json={"name": "things"}).raise_for_status()
         put(tenant, {"id": "p", "image": base64_of(PNG)})
         assert (tenant.rows()["content"], len(tenant.media_files())) == (1, 1)
+
+
+def put_lines(tenant: Tenant, body: bytes) -> httpx.Response:
+    return tenant.http.put(ITEMS, content=body, headers={"Content-Type": "application/x-ndjson"})
+
+
+def test_items_come_as_lines_as_many_as_the_body_holds(tenant: Tenant, corpus: str) -> None:
+    lines = [json.dumps({"id": f"line-{no}", "text": f"text {no % 700}"}) for no in range(1500)]
+    response = put_lines(tenant, "\n\n".join(lines).encode())
+    assert response.json() == {"stored": 1500, "unchanged": 0, "failed": []}
+    assert tenant.rows()["content"] == 702  # what is the same is stored once
+    assert put_lines(tenant, lines[0].encode()).json()["unchanged"] == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "code", "field"),
+    [
+        (b'{"id": "x", "text": ', 400, "invalid_json", None),
+        (b'{"id": "x", "text": "\xff"}', 400, "invalid_utf8", None),
+        (b"[1]", 422, "invalid_field", "lines[2]"),
+        (b'{"id": "x", "words": "a"}', 422, "unknown_field", "lines[2].words"),
+        (b'{"id": "x", "text": "\\u0000"}', 422, "invalid_text", "lines[2].text"),
+        (b'{"id": "first", "text": "again"}', 422, "duplicate_id", "items[1].id"),
+    ],
+)
+def test_a_wrong_line_is_named_and_no_line_is_stored(
+    tenant: Tenant, corpus: str, line: bytes, status: int, code: str, field: str | None
+) -> None:
+    before = tenant.rows()
+    response = put_lines(tenant, b'{"id": "first", "text": "fine"}\n' + line)
+    assert problem(response) == (status, code)
+    assert response.json().get("field") == field
+    assert "2" in response.json()["detail"] or field is not None
+    assert tenant.rows() == before
+
+
+def test_a_body_of_blank_lines_is_refused(tenant: Tenant, corpus: str) -> None:
+    assert problem(put_lines(tenant, b"\n \n")) == (422, "missing_field")

@@ -1,0 +1,75 @@
+# Made from transport.py by `python -m repick.client.generate`: change that instead.
+"""Requests to the API: retried where that is safe, with errors that say what the API said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from repick.client.answers import AGAIN, LOOPBACK, answer_of, pause, unreachable
+
+ATTEMPTS = 6
+
+
+class AsyncTransport:
+    """One API's address and key, with a pool of connections; safe to share between threads."""
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        timeout_s: float = 90.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        url = httpx.URL(base_url)
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=httpx.Timeout(timeout_s, connect=5.0),
+            transport=transport,
+            trust_env=url.host not in LOOPBACK,  # a proxy has no business there
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = True,
+    ) -> Any:
+        """The answer's JSON, None where it has none.
+
+        A busy or unreachable API is asked again, with growing pauses or after the time that it
+        names; an answer that was lost on the way only for `repeatable` requests.
+
+        Raises:
+            ApiError: the API refused.
+            Unavailable: it could not be reached.
+        """
+        request = self._http.build_request(
+            method, path, json=body, params=query, headers=dict(headers or {})
+        )
+        for attempt in range(ATTEMPTS):
+            last = attempt == ATTEMPTS - 1
+            try:
+                response = await self._http.send(request)
+            except httpx.TransportError as exc:
+                unsent = isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout)
+                if last or not (unsent or repeatable):
+                    raise unreachable(self._http.base_url, exc) from exc
+                await asyncio.sleep(pause(attempt, None))
+                continue
+            if response.status_code not in AGAIN or last:
+                return answer_of(response)
+            await asyncio.sleep(pause(attempt, response.headers.get("retry-after")))
+        raise AssertionError("the last attempt returns or raises")
