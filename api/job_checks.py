@@ -63,6 +63,8 @@ def check(request: JobRequest, key: str | None, settings: Settings) -> Submissio
     if len(queries) * len(sent) > settings.max_sent_pairs:
         detail = f"queries times documents are at most {settings.max_sent_pairs}"
         raise InvalidField("documents", detail, code="too_many_pairs")
+    if request.blend > 0:
+        _check_scores(sent)
     return Submission(request, drafts, fields, sent, key, _hash(request))
 
 
@@ -83,6 +85,13 @@ def _check_source(request: JobRequest, settings: Settings) -> None:
         raise InvalidField("top_n", "top_n is at most k")
     if request.filter is not None:
         filters.parse(request.filter)
+
+
+def _check_scores(sent: Sequence[DocumentDraft]) -> None:
+    for no, one in enumerate(sent):
+        if one.score is None:
+            detail = "a blend needs a score of every document"
+            raise InvalidField(f"documents[{no}].score", detail, code="blend_without_score")
 
 
 def _queries(request: JobRequest) -> tuple[Sequence[QueryRequest], list[str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, func, insert, select, text
 
 from repick.jobs import JobKind, JobState, SliceState, Stage
+from repick.specs import LengthPolicy
 from repick.store.slices import REPUBLISH_AFTER, Dispatch
 from repick.tables import encoder, job, job_query, scorer
 from repick.tables import slice as slices
@@ -38,6 +39,9 @@ class NewJob:
     metadata: Mapping[str, Any]
     queries_per_slice: int
     filter: Mapping[str, Any] | None = None
+    blend: float = 0.0
+    min_score: float | None = None
+    time_limit: timedelta | None = None
     trace: str | None = None
 
 
@@ -62,6 +66,10 @@ class JobView:
     pairs_reused: int
     pairs_failed: int
     filter: Mapping[str, Any] | None
+    blend: float
+    min_score: float | None
+    length_policy: LengthPolicy
+    deadline: datetime | None
     metadata: Mapping[str, Any]
     warnings: Sequence[Mapping[str, Any]]
     error: Mapping[str, Any] | None
@@ -98,6 +106,9 @@ def insert_job(connection: Connection, new: NewJob, slices_left: int) -> None:
             query_count=len(new.query_content_ids),
             slices_left=slices_left,
             filter=dict(new.filter) if new.filter is not None else None,
+            blend=new.blend,
+            min_score=new.min_score,
+            deadline=func.now() + new.time_limit if new.time_limit is not None else None,
             metadata=dict(new.metadata),
             trace=new.trace,
         )
@@ -181,6 +192,7 @@ def _views(tenant_id: int) -> Any:
             encoder.c.fingerprint.label("encoder_fingerprint"),
             scorer.c.name.label("scorer"),
             scorer.c.fingerprint.label("scorer_fingerprint"),
+            scorer.c.specification["length_policy"].astext.label("length_policy"),
             (scorer.c.untrained | func.coalesce(encoder.c.untrained, False)).label("untrained"),
         )
         .join(scorer, scorer.c.id == job.c.scorer_id)
@@ -190,4 +202,5 @@ def _views(tenant_id: int) -> Any:
 
 
 def _view(row: Row[Any]) -> JobView:
-    return JobView(**{name: getattr(row, name) for name in JobView.__dataclass_fields__})
+    facts = {name: getattr(row, name) for name in JobView.__dataclass_fields__}
+    return JobView(**facts | {"length_policy": LengthPolicy(row.length_policy)})

@@ -30,6 +30,7 @@ def brought(*documents: Any, **changes: Any) -> dict[str, Any]:
 DOCUMENT = {"id": "a", "text": "a"}
 DOC_ID = "documents[0].id"
 NOT_WITH = ("not_with_documents",)
+POLICY = "length_policy"
 NO_ID = ("invalid_field", DOC_ID)
 
 
@@ -267,6 +268,36 @@ JOB_BODIES = (
         "urls_disabled",
         "documents[0].image",
     ),
+    Bad("blend over 1", JOBS, job(blend=1.5), 422, "invalid_field", "blend"),
+    Bad("blend as a text", JOBS, job(blend="0.5"), 422, "invalid_field", "blend"),
+    Bad(
+        "blend of documents without scores",
+        JOBS,
+        brought(DOCUMENT | {"score": 1}, {"id": "b", "text": "b"}, blend=0.5),
+        422,
+        "blend_without_score",
+        "documents[1].score",
+    ),
+    Bad(
+        "blend without a margin",
+        JOBS,
+        job(blend=0.5, scorer="qwen-tiny:paper"),
+        422,
+        "no_margin",
+        "blend",
+    ),
+    Bad("score under 0", JOBS, job(min_score=-0.1), 422, "invalid_field", "min_score"),
+    Bad("unknown length policy", JOBS, job(length_policy="cut"), 422, "invalid_field", POLICY),
+    Bad(
+        "length policy that nobody serves",
+        JOBS,
+        job(length_policy="truncate", scorer="qwen-tiny:paper"),
+        422,
+        "policy_not_served",
+        POLICY,
+    ),
+    Bad("time limit of 0", JOBS, job(time_limit_s=0), 422, "invalid_field", "time_limit_s"),
+    Bad("time limit of 10⁹ s", JOBS, job(time_limit_s=10**9), 422, "invalid_field", "time_limit_s"),
     Bad("top_n over k", JOBS, job(k=5, top_n=6), 422, "invalid_field", "top_n"),
     Bad("unknown kind", JOBS, job(kind="nightly"), 422, "invalid_field", "kind"),
     Bad("unknown corpus", JOBS, job(corpus="nothing"), 404, "corpus_not_found"),
