@@ -46,14 +46,17 @@ class Submission:
         return min(self.request.top_n or self.k, self.k)
 
 
-def check(request: JobRequest, key: str | None, settings: Settings) -> Submission:
-    """Raises InvalidField with the path of the value."""
+def check(
+    request: JobRequest, key: str | None, settings: Settings, *, streamed: bool = False
+) -> Submission:
+    """Raises InvalidField with the path of the value; a `streamed` one may have more queries."""
     if (request.query is None) == (request.queries is None):
         raise InvalidField("query", "give `query` or `queries`", code="one_of_query_queries")
     _check_source(request, settings)
     queries, fields = _queries(request)
-    if len(queries) > settings.max_queries:
-        detail = f"a job has at most {settings.max_queries} queries"
+    most = settings.max_streamed_queries if streamed else settings.max_queries
+    if len(queries) > most:
+        detail = f"a job has at most {most} queries"
         raise InvalidField("queries", detail, code="too_many_queries")
     if request.instruction is not None:
         clean_text(request.instruction, "instruction", settings.max_query_chars)

@@ -358,6 +358,12 @@ job = Table(
         postgresql_where=text(f"state NOT IN ({FINAL_STATES})"),
     ),
     Index("ix_job_corpus", "tenant_id", "corpus_id"),
+    Index(
+        "ix_job_metadata",
+        "metadata",
+        postgresql_using="gin",
+        postgresql_ops={"metadata": "jsonb_path_ops"},
+    ),
     Index("ix_job_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),
     Index(
         "ix_job_cleared",

@@ -78,6 +78,18 @@ class JobView:
     finished_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs are listed: of a state, over a corpus, with metadata that contain these."""
+
+    state: JobState | None = None
+    corpus: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+ANY_JOB = Wanted()
+
+
 def submit(connection: Connection, new: NewJob) -> Dispatch:
     """Insert the job, its queries and its retrieval slices; give what to publish after commit."""
     assert new.encoder_queue is not None
@@ -164,14 +176,18 @@ def listed(
     tenant_id: int,
     before: UUID | None,
     limit: int,
-    state: JobState | None = None,
+    wanted: Wanted = ANY_JOB,
 ) -> list[JobView]:
     """Up to `limit` of the tenant's jobs, the newest first, those older than `before`."""
     statement = _views(tenant_id).order_by(job.c.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(job.c.id < before)
-    if state is not None:
-        statement = statement.where(job.c.state == state)
+    if wanted.state is not None:
+        statement = statement.where(job.c.state == wanted.state)
+    if wanted.corpus is not None:
+        statement = statement.where(job.c.corpus_name == wanted.corpus)
+    if wanted.metadata:
+        statement = statement.where(job.c.metadata.contains(dict(wanted.metadata)))
     return [_view(row) for row in connection.execute(statement)]
 
 

@@ -196,6 +196,12 @@ def read(
     return [_ranking(row) for row in rows]
 
 
+def count(connection: Connection, tenant_id: int, job_id: UUID) -> int:
+    """How many of the job's queries have their ranking."""
+    statement = text("SELECT count(*) FROM ranking WHERE job_id = :job AND tenant_id = :tenant")
+    return int(connection.execute(statement, {"job": job_id, "tenant": tenant_id}).scalar_one())
+
+
 def query_errors(connection: Connection, tenant_id: int, job_id: UUID) -> list[QueryError]:
     rows = connection.execute(
         text(

@@ -101,6 +101,38 @@ RAW = (
     Bad("null", JOBS, None, 422, "invalid_field", "body"),
 )
 
+NDJSON = {"Content-Type": "application/x-ndjson"}
+OPTIONS = b'{"corpus": "things"}\n'
+
+
+def lines(name: str, body: bytes, status: int, code: str, field: str | None = None) -> Bad:
+    return Bad(f"NDJSON {name}", JOBS, body, status, code, field, NDJSON)
+
+
+LINES = (
+    lines("of nothing", b"", 400, "invalid_json"),
+    lines("of blank lines", b"\n \n", 400, "invalid_json"),
+    lines("without queries", OPTIONS, 422, "invalid_field", "queries"),
+    lines("truncated", OPTIONS + b'{"text": "a"}\n{"te', 400, "invalid_json"),
+    lines("of invalid UTF-8", OPTIONS + b'{"text": "\xff"}', 400, "invalid_utf8"),
+    lines("options that are no object", b"[]\n{}", 422, "invalid_field", "body"),
+    lines("queries in the options", b'{"queries": []}\n{}', 422, "unknown_field", "queries"),
+    lines("unknown option", b'{"modle": 1}\n{"text": "a"}', 422, "unknown_field", "modle"),
+    lines("NUL", OPTIONS + b'{"text": "a\\u0000"}', 422, "invalid_text", "queries[0].text"),
+    lines("NaN", OPTIONS + b'{"text": NaN}', 422, "invalid_number", "queries[0]"),
+    lines(
+        "blank query", OPTIONS + b'{"text": "a"}\n{"text": " "}', 422, "blank", "queries[1].text"
+    ),
+    lines("number", OPTIONS + b"5", 422, "invalid_field", "queries[0]"),
+    lines(
+        "of too many queries",
+        OPTIONS + b'{"text": "a"}\n' * 3001,
+        422,
+        "too_many_queries",
+        "queries",
+    ),
+)
+
 MEDIA_TYPES = (
     Bad(
         "plain text",

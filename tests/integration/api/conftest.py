@@ -58,6 +58,7 @@ def settings(
         max_text_chars=10_000,
         max_query_chars=1_000,
         max_queries=200,
+        max_streamed_queries=3000,
     )
 
 
