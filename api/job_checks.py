@@ -46,14 +46,17 @@ class Submission:
         return min(self.request.top_n or self.k, self.k)
 
 
-def check(request: JobRequest, key: str | None, settings: Settings) -> Submission:
-    """Raises InvalidField with the path of the value."""
+def check(
+    request: JobRequest, key: str | None, settings: Settings, *, streamed: bool = False
+) -> Submission:
+    """Raises InvalidField with the path of the value; a `streamed` one may have more queries."""
     if (request.query is None) == (request.queries is None):
         raise InvalidField("query", "give `query` or `queries`", code="one_of_query_queries")
     _check_source(request, settings)
     queries, fields = _queries(request)
-    if len(queries) > settings.max_queries:
-        detail = f"a job has at most {settings.max_queries} queries"
+    most = settings.max_streamed_queries if streamed else settings.max_queries
+    if len(queries) > most:
+        detail = f"a job has at most {most} queries"
         raise InvalidField("queries", detail, code="too_many_queries")
     if request.instruction is not None:
         clean_text(request.instruction, "instruction", settings.max_query_chars)
@@ -63,6 +66,8 @@ def check(request: JobRequest, key: str | None, settings: Settings) -> Submissio
     if len(queries) * len(sent) > settings.max_sent_pairs:
         detail = f"queries times documents are at most {settings.max_sent_pairs}"
         raise InvalidField("documents", detail, code="too_many_pairs")
+    if request.blend > 0:
+        _check_scores(sent)
     return Submission(request, drafts, fields, sent, key, _hash(request))
 
 
@@ -83,6 +88,13 @@ def _check_source(request: JobRequest, settings: Settings) -> None:
         raise InvalidField("top_n", "top_n is at most k")
     if request.filter is not None:
         filters.parse(request.filter)
+
+
+def _check_scores(sent: Sequence[DocumentDraft]) -> None:
+    for no, one in enumerate(sent):
+        if one.score is None:
+            detail = "a blend needs a score of every document"
+            raise InvalidField(f"documents[{no}].score", detail, code="blend_without_score")
 
 
 def _queries(request: JobRequest) -> tuple[Sequence[QueryRequest], list[str]]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from api.views import ModelName, View
 from repick.jobs import JobKind, JobState
+from repick.specs import LengthPolicy
 from repick.store.jobs import JobView
 from repick.store.rankings import Hit, QueryError, Ranking
 
@@ -23,7 +24,10 @@ class Progress(View):
 
 
 class HitOut(View):
-    """`margin` is null only for the readout `paper`; `enhanced_at` is a decoder layer or null."""
+    """`margin` is null only for the readout `paper`; `enhanced_at` is a decoder layer or null.
+
+    `cut_tokens`: so many tokens of the document's text were left out to make the pair fit.
+    """
 
     rank: int
     id: str
@@ -34,6 +38,7 @@ class HitOut(View):
     enhanced_at: int | None
     coarse_rank: int
     coarse_score: float | None
+    cut_tokens: int
 
     @classmethod
     def of(cls, hit: Hit) -> HitOut:
@@ -47,6 +52,7 @@ class HitOut(View):
             enhanced_at=hit.enhanced_at,
             coarse_rank=hit.coarse_rank,
             coarse_score=hit.coarse_score,
+            cut_tokens=hit.cut_tokens,
         )
 
 
@@ -63,6 +69,8 @@ class RankingOut(View):
     found: int
     search: str | None
     matching: int | None
+    blend: float
+    min_score: float | None
     untrained: bool
     created_at: datetime
     hits: list[HitOut]
@@ -76,6 +84,8 @@ class RankingOut(View):
             found=one.found,
             search=one.search,
             matching=one.matching,
+            blend=one.blend,
+            min_score=one.min_score,
             untrained=one.untrained,
             created_at=one.created_at,
             hits=[HitOut.of(hit) for hit in one.hits],
@@ -108,6 +118,10 @@ class JobSummary(View):
     top_n: int
     queries: int
     filter: dict[str, Any] | None
+    blend: float
+    min_score: float | None
+    length_policy: LengthPolicy
+    deadline: datetime | None
     progress: Progress
     metadata: dict[str, Any]
     warnings: list[dict[str, Any]]
@@ -167,6 +181,10 @@ def _facts(one: JobView) -> Mapping[str, Any]:
         "top_n": one.top_n,
         "queries": one.query_count,
         "filter": dict(one.filter) if one.filter is not None else None,
+        "blend": one.blend,
+        "min_score": one.min_score,
+        "length_policy": one.length_policy,
+        "deadline": one.deadline,
         "progress": Progress.model_validate(one),
         "metadata": dict(one.metadata),
         "warnings": [dict(warning) for warning in one.warnings],

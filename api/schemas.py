@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from repick.specs import NAME
 
 NAME_PATTERN = f"^{NAME.pattern}$"
-SCORER_PATTERN = rf"^{NAME.pattern}(:[a-z_]{{1,32}}(:plain)?)?$"
+SCORER_PATTERN = rf"^{NAME.pattern}(:[a-z_]{{1,32}}(:plain)?(:truncate)?)?$"
 MAX_ITEMS = 1000
 MAX_ID_CHARS = 512
+MAX_TIME_LIMIT_S = 7 * 24 * 3600
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Metadata = Annotated[
@@ -119,6 +120,29 @@ class JobRequest(Strict):
     ] = None
     instruction: Annotated[
         str | None, Field(description="Stands before every query; part of what is scored.")
+    ] = None
+    blend: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Orders by λ·z(coarse score) + (1−λ)·z(margin), each standardised over a"
+            " query's candidates; 0 is the margin alone.",
+        ),
+    ] = 0.0
+    min_score: Annotated[
+        float | None, Field(ge=0, le=1, description="Hits with a lower score are left out.")
+    ] = None
+    length_policy: Annotated[
+        Literal["refuse", "truncate"] | None,
+        Field(
+            description="A pair that is too long is an item error, or its document's text is cut"
+            " and its hit says by how many tokens. As the scorer's name says unless given."
+        ),
+    ] = None
+    time_limit_s: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_TIME_LIMIT_S, description="After it the job ends with what it has."),
     ] = None
     kind: Annotated[
         Literal["interactive", "batch"] | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import uuid_utils.compat
@@ -12,9 +13,11 @@ from api.documents import Verified, rows, verify
 from api.drafts import keep_media, verified
 from api.ingest import known_corpus, no_corpus
 from api.job_checks import Submission
+from api.schemas import JobRequest
 from api.services import Services
 from repick.content import Content
 from repick.errors import Conflict, ContentError, InvalidField, NotFound, Unavailable
+from repick.specs import LengthPolicy, Readout
 from repick.store import contents, documents, idempotency, jobs, registry, sources
 from repick.store.idempotency import Earlier
 from repick.store.jobs import JobView, NewJob
@@ -52,7 +55,7 @@ def submit(
     if corpus is not None and any(draft.image for draft in submission.drafts):
         # Before work that may be in vain; without images the commit finds out soon enough.
         known_corpus(services, tenant_id, corpus)
-    scorer = _scorer(services, submission.request.scorer)
+    scorer = _scorer(services, submission.request)
     queries = _contents(services, tenant_id, submission)
     sent = verify(services, tenant_id, submission.documents)
     try:
@@ -84,16 +87,24 @@ def _replay(
     return Submitted(view, replayed=True)
 
 
-def _scorer(services: Services, name: str | None) -> Registered:
+def _scorer(services: Services, request: JobRequest) -> Registered:
+    """The scorer that the request names, of the length policy that it asks for."""
     with services.database.read() as connection:
-        if name is None:
+        if request.scorer is None:
             found = registry.default_scorer(connection)
         else:
-            found = registry.scorer_named(connection, name)
-    if found is None and name is None:
+            found = registry.scorer_named(connection, request.scorer)
+        if found is not None and request.length_policy is not None:
+            found = registry.with_policy(connection, found, LengthPolicy(request.length_policy))
+            if found is None:
+                detail = "no worker serves this scorer with this policy"
+                raise InvalidField("length_policy", detail, code="policy_not_served")
+    if found is None and request.scorer is None:
         raise Unavailable("no worker has registered a scorer yet", code="no_scorer")
     if found is None:
         raise InvalidField("scorer", "no scorer of this name is registered", code="unknown_scorer")
+    if request.blend > 0 and found.specification["readout"] == Readout.PAPER:
+        raise InvalidField("blend", "this readout has no margin to blend", code="no_margin")
     return found
 
 
@@ -175,6 +186,9 @@ def _new_job(
         top_n=submission.top_n,
         query_content_ids=[ids[query.sha256] for query in promise.queries],
         filter=request.filter,
+        blend=request.blend,
+        min_score=request.min_score,
+        time_limit=timedelta(seconds=request.time_limit_s) if request.time_limit_s else None,
         metadata=request.metadata,
         queries_per_slice=services.settings.retrieve_slice_queries,
         trace=promise.trace,

@@ -103,6 +103,7 @@ class PairScore:
 
     `margin` is None only for the `paper` readout. `enhanced_at` and `label_logits` have one entry
     a forward pass (two for `choice_balanced`); a layer is None where enhancement did not fire.
+    `cut_tokens` is how many of the document's tokens were left out to make the pair fit.
     """
 
     margin: float | None
@@ -111,6 +112,7 @@ class PairScore:
     entropy: float
     enhanced_at: tuple[int | None, ...]
     label_logits: tuple[tuple[float, ...], ...]
+    cut_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

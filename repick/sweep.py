@@ -36,13 +36,20 @@ class Sweep:
 
     def tick(self) -> int:
         """One round; gives how many messages were published. Raises Unavailable."""
+        self._end_late()
         self._end_lost()
         return self._publish_slices() + self._publish_embeddings()
+
+    def _end_late(self) -> None:
+        with self.database.begin() as connection:
+            late = stages.end_late(connection)
+        for job_id in late:
+            log.warning("job ended", job_id=str(job_id), reason="time_limit")
 
     def _end_lost(self) -> None:
         with self.database.begin() as connection:
             embeddings.end_lost(connection)
-            stages.clear_cancelled(connection)
+            stages.clear_ended(connection)
             ended = slices.lost(connection)
             opened = [
                 stages.close_failed(connection, one, self.settings.slice_pairs) for one in ended

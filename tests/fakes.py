@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
 from repick.jobs import PairScore
-from repick.specs import EncoderSpec, Readout, ScorerSpec
+from repick.specs import EncoderSpec, LengthPolicy, Readout, ScorerSpec
 
 DIMENSION = 8
 ENCODER = EncoderSpec("fake-encoder", "fake", "w", "t", DIMENSION)
@@ -44,7 +44,8 @@ class FakeEncoder:
 class FakeFineModel:
     """Margins from the hash of the pair.
 
-    Documents that contain `unreadable` cannot be prepared; `not finite` spoils its batch.
+    Documents that contain `unreadable` cannot be prepared; `not finite` spoils its batch. Of
+    `endless` ones, which are too long, a specification that truncates cuts off seven tokens.
     """
 
     specs: tuple[ScorerSpec, ...] = (SCORER,)
@@ -54,13 +55,21 @@ class FakeFineModel:
     def prepare(self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec) -> Any:
         if "unreadable" in (document.text or ""):
             raise ContentError("too_long", "the pair does not fit")
+        if "endless" in (document.text or "") and spec.length_policy is LengthPolicy.REFUSE:
+            raise ContentError("too_long", "the pair does not fit")
         return query, document, spec
 
     def score(self, pairs: Sequence[Any]) -> list[PairScore]:
         if any("not finite" in (document.text or "") for _, document, _ in pairs):
             raise ModelError("logits are not finite", code="not_finite")
         self.scored += [(query.content_id, document.content_id) for query, document, _ in pairs]
-        return [pair_score(query, document, spec.readout) for query, document, spec in pairs]
+        return [
+            replace(
+                pair_score(query, document, spec.readout),
+                cut_tokens=7 if "endless" in (document.text or "") else 0,
+            )
+            for query, document, spec in pairs
+        ]
 
 
 def pair_score(

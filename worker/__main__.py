@@ -7,6 +7,8 @@ prepare, one device thread that computes.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 from transformers.utils import logging as transformers_logging
@@ -15,7 +17,7 @@ from repick.errors import ModelError, SelfTestFailed
 from repick.jobs import bulk_queue
 from repick.logs import configure
 from repick.settings import Settings
-from repick.specs import ImageLimits, Readout, ScorerSpec, fingerprint
+from repick.specs import ImageLimits, LengthPolicy, Readout, ScorerSpec, fingerprint
 from repick.store import registry
 from repick.store.stages import RANK_QUEUE
 from worker.checkpoints import open_checkpoint
@@ -66,7 +68,7 @@ def fine(settings: Settings) -> int:
         dtype=settings.dtype,
         images=ImageLimits(settings.min_pixels, settings.max_pixels),
     )
-    specs = {fingerprint(spec): spec for spec in _passing(model)}
+    specs = {fingerprint(spec): spec for spec in with_truncation(_passing(model))}
     queue = next(iter(specs.values())).queue
     with opened(settings, "fine", [queue, bulk_queue(queue)]) as runtime:
         with runtime.database.begin() as connection:
@@ -92,6 +94,11 @@ def _passing(model: FineModel) -> list[ScorerSpec]:
     if not passed:
         raise failure
     return passed
+
+
+def with_truncation(specs: Sequence[ScorerSpec]) -> list[ScorerSpec]:
+    """Each specification, and after them those that cut a document which does not fit."""
+    return [*specs, *(replace(spec, length_policy=LengthPolicy.TRUNCATE) for spec in specs)]
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from urllib.parse import quote
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
-from api import ingest, openapi
+from api import ingest, ndjson, openapi
 from api.auth import Ingester, Reader
 from api.corpus_name import CorpusName
+from api.item_lines import parse_lines
 from api.multipart import Part
 from api.multipart import parse as parse_multipart
-from api.ndjson import NDJSON, parse_lines
 from api.pages import Cursor, Limit, next_link
 from api.payload import content_type, parse, read_json
 from api.problems import HttpError
@@ -141,7 +141,7 @@ def delete_item(who: Ingester, services: Serviced, corpus: CorpusName, item: Ite
 async def _read(request: Request) -> tuple[ItemsRequest, dict[str, Part] | None]:
     """The request, and the parts with images where it is a multipart one."""
     declared = content_type(request)
-    if declared.get_content_type() == NDJSON:
+    if declared.get_content_type() == ndjson.MEDIA_TYPE:
         return await to_thread.run_sync(parse_lines, await request.body()), None
     if declared.get_content_type() != "multipart/form-data":
         return await read_json(request, ItemsRequest), None

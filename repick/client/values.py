@@ -103,7 +103,10 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One place of a ranking; `enhanced_at` is the decoder layer that fired, or None."""
+    """One place of a ranking; `enhanced_at` is the decoder layer that fired, or None.
+
+    `cut_tokens`: so many tokens of the document's text were left out to make the pair fit.
+    """
 
     rank: int
     id: str
@@ -114,6 +117,12 @@ class Hit:
     enhanced_at: int | None
     coarse_rank: int
     coarse_score: float | None
+    cut_tokens: int = 0
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Hit:
+        """What this client knows of a hit; a newer API may say more."""
+        return cls(**{name: one for name, one in value.items() if name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,7 @@ class Ranking:
             untrained=value["untrained"],
             search=value.get("search"),
             matching=value.get("matching"),
-            hits=tuple(Hit(**hit) for hit in value["hits"]),
+            hits=tuple(Hit.of(hit) for hit in value["hits"]),
             errors=tuple(value["errors"]),
         )
 
@@ -173,6 +182,10 @@ class JobSummary:
     top_n: int
     queries: int
     filter: Mapping[str, Any] | None
+    blend: float
+    min_score: float | None
+    length_policy: str
+    deadline: datetime | None
     progress: Progress
     metadata: Mapping[str, Any]
     warnings: tuple[Mapping[str, Any], ...]
@@ -204,11 +217,13 @@ class Job(JobSummary):
 
 def _facts(value: Mapping[str, Any]) -> dict[str, Any]:
     same = ("id", "corpus", "untrained", "k", "top_n", "queries", "metadata", "error")
-    later = ("filter",)  # an older API does not say
-    times = {name: _time(value[name]) for name in ("created_at", "started_at", "finished_at")}
+    # An older API does not say these.
+    later = {"filter": None, "blend": 0.0, "min_score": None, "length_policy": "refuse"}
+    moments = ("created_at", "started_at", "finished_at", "deadline")
+    times = {name: _time(value.get(name)) for name in moments}
     return (
         {name: value[name] for name in same}
-        | {name: value.get(name) for name in later}
+        | {name: value.get(name, absent) for name, absent in later.items()}
         | times
         | {
             "state": JobState(value["state"]),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, text
+from sqlalchemy import Connection, Interval, Row, bindparam, func, insert, select, text
 
 from repick.jobs import JobKind, JobState, SliceState, Stage
+from repick.specs import LengthPolicy
 from repick.store.slices import REPUBLISH_AFTER, Dispatch
 from repick.tables import encoder, job, job_query, scorer
 from repick.tables import slice as slices
@@ -38,6 +39,9 @@ class NewJob:
     metadata: Mapping[str, Any]
     queries_per_slice: int
     filter: Mapping[str, Any] | None = None
+    blend: float = 0.0
+    min_score: float | None = None
+    time_limit: timedelta | None = None
     trace: str | None = None
 
 
@@ -62,6 +66,10 @@ class JobView:
     pairs_reused: int
     pairs_failed: int
     filter: Mapping[str, Any] | None
+    blend: float
+    min_score: float | None
+    length_policy: LengthPolicy
+    deadline: datetime | None
     metadata: Mapping[str, Any]
     warnings: Sequence[Mapping[str, Any]]
     error: Mapping[str, Any] | None
@@ -70,8 +78,20 @@ class JobView:
     finished_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs are listed: of a state, over a corpus, with metadata that contain these."""
+
+    state: JobState | None = None
+    corpus: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+ANY_JOB = Wanted()
+
+
 # Built once: on the paths of submit and poll, building a statement costs more than running it.
-_INSERT_JOB = insert(job)
+_INSERT_JOB = insert(job).values(deadline=func.now() + bindparam("time_limit", type_=Interval))
 _INSERT_QUERIES = insert(job_query)
 _INSERT_SLICES = insert(slices).values(
     publish_at=text("now() + :after").bindparams(after=REPUBLISH_AFTER)
@@ -83,6 +103,7 @@ _VIEWS = (
         encoder.c.fingerprint.label("encoder_fingerprint"),
         scorer.c.name.label("scorer"),
         scorer.c.fingerprint.label("scorer_fingerprint"),
+        scorer.c.specification["length_policy"].astext.label("length_policy"),
         (scorer.c.untrained | func.coalesce(encoder.c.untrained, False)).label("untrained"),
     )
     .join(scorer, scorer.c.id == job.c.scorer_id)
@@ -121,6 +142,9 @@ def insert_job(connection: Connection, new: NewJob, slices_left: int) -> None:
             "query_count": len(new.query_content_ids),
             "slices_left": slices_left,
             "filter": dict(new.filter) if new.filter is not None else None,
+            "blend": new.blend,
+            "min_score": new.min_score,
+            "time_limit": new.time_limit,
             "metadata": dict(new.metadata),
             "trace": new.trace,
         },
@@ -173,14 +197,18 @@ def listed(
     tenant_id: int,
     before: UUID | None,
     limit: int,
-    state: JobState | None = None,
+    wanted: Wanted = ANY_JOB,
 ) -> list[JobView]:
     """Up to `limit` of the tenant's jobs, the newest first, those older than `before`."""
     statement = _VIEWS.order_by(job.c.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(job.c.id < before)
-    if state is not None:
-        statement = statement.where(job.c.state == state)
+    if wanted.state is not None:
+        statement = statement.where(job.c.state == wanted.state)
+    if wanted.corpus is not None:
+        statement = statement.where(job.c.corpus_name == wanted.corpus)
+    if wanted.metadata:
+        statement = statement.where(job.c.metadata.contains(dict(wanted.metadata)))
     return [_view(row) for row in connection.execute(statement, {"tenant": tenant_id})]
 
 
@@ -194,4 +222,5 @@ def cancel(connection: Connection, tenant_id: int, job_id: UUID) -> bool:
 
 
 def _view(row: Row[Any]) -> JobView:
-    return JobView(**{name: getattr(row, name) for name in JobView.__dataclass_fields__})
+    facts = {name: getattr(row, name) for name in JobView.__dataclass_fields__}
+    return JobView(**facts | {"length_policy": LengthPolicy(row.length_policy)})

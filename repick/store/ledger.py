@@ -139,6 +139,7 @@ def _insert_scores(
             "entropy": score.entropy,
             "enhanced_at": list(score.enhanced_at),
             "label_logits": json.dumps(score.label_logits),
+            "cut_tokens": score.cut_tokens,
             "provenance": provenance_id,
         }
         for pair, score in sorted(scores.items(), key=lambda entry: _order(entry[0]))
@@ -146,9 +147,10 @@ def _insert_scores(
     connection.execute(
         text(
             "INSERT INTO pair_score (tenant_id, query_id, document_id, scorer_id, margin, score,"
-            " label_mass, entropy, enhanced_at, label_logits, provenance_id)"
+            " label_mass, entropy, enhanced_at, label_logits, cut_tokens, provenance_id)"
             " VALUES (:tenant, :query, :document, :scorer, :margin, :score, :label_mass, :entropy,"
-            " :enhanced_at, CAST(:label_logits AS jsonb), :provenance) ON CONFLICT DO NOTHING"
+            " :enhanced_at, CAST(:label_logits AS jsonb), :cut_tokens, :provenance)"
+            " ON CONFLICT DO NOTHING"
         ),
         rows,
     )

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from repick.specs import EncoderSpec, ScorerSpec, fingerprint, specification
+from repick.specs import EncoderSpec, LengthPolicy, ScorerSpec, fingerprint, specification
 from repick.tables import encoder, provenance, scorer
 
 _ENCODER = select(encoder).where(encoder.c.id == bindparam("id"))
@@ -53,6 +53,16 @@ def scorer_named(connection: Connection, name: str | None) -> Registered | None:
     return _resolve(connection, scorer, name) or (
         _resolve(connection, scorer, f"{name}:choice") if name else None
     )
+
+
+def with_policy(connection: Connection, one: Registered, policy: LengthPolicy) -> Registered | None:
+    """The scorer that differs from this one in its length policy alone; itself if in nothing."""
+    spec = dict(one.specification)
+    if spec["length_policy"] == policy:
+        return one
+    wanted = spec | {"length_policy": policy.value}
+    row = connection.execute(select(scorer).where(scorer.c.specification == wanted)).first()
+    return _registered(row) if row else None
 
 
 def default_scorer(connection: Connection) -> Registered | None:

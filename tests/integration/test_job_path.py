@@ -336,7 +336,7 @@ def test_candidates_of_a_cancelled_job_go(pipeline: Pipeline) -> None:
     pipeline.run(job, Stage.RETRIEVE)
     with pipeline.database.begin() as connection:
         jobs.cancel(connection, pipeline.tenant_id, job)
-        assert stages.clear_cancelled(connection) == 0  # a worker may still look at them
+        assert stages.clear_ended(connection) == 0  # a worker may still look at them
         later = "UPDATE job SET finished_at = now() - interval '2 minutes'"
         connection.execute(text(later))
-        assert stages.clear_cancelled(connection) == 10
+        assert stages.clear_ended(connection) == 10

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repick.content import LoadedContent
+from repick.errors import ContentError
 from repick.specs import Readout
 from worker.fine.tokens import Frame, PlainTokenizer
 
@@ -139,6 +140,17 @@ class PromptWriter:
             for questions in QUESTIONS.values()
             for question in questions
         }
+
+    def shortened(self, content: LoadedContent, tokens: int) -> LoadedContent:
+        """The content with the last `tokens` tokens of its text cut off.
+
+        Raises ContentError `too_long` where no text would be left.
+        """
+        text = content.text or ""
+        left = self._plain.cut(text, len(self._plain.encode(text)) - tokens)
+        if not left.strip():
+            raise ContentError("too_long", "the pair does not fit without the document's text")
+        return replace(content, text=left)
 
     def write(
         self,

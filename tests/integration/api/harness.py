@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,20 @@ from sqlalchemy import text
 
 from api.app import create_app
 from repick.jobs import Stage
-from repick.ranking import Candidate
+from repick.ranking import Candidate, Order
 from repick.settings import Settings
-from repick.specs import EncoderSpec, Readout, ScorerSpec
+from repick.specs import EncoderSpec, LengthPolicy, Readout, ScorerSpec
 from repick.store import rankings, slices
 from repick.store.database import Database
 from repick.store.rankings import Ask
 
 ENCODER = EncoderSpec("clip-tiny", "clip", "a" * 64, "b" * 64, 4, untrained=True)
 SCORER = ScorerSpec("qwen-tiny", "qwen2_5_vl", "c" * 64, "d" * 64, untrained=True)
+SCORERS = (
+    replace(SCORER, readout=Readout.PAPER),
+    replace(SCORER, length_policy=LengthPolicy.TRUNCATE),
+    SCORER,
+)
 COUNTED = ("corpus", "item", "content", "media", "job", "job_query", "slice", "idempotency")
 
 
@@ -118,7 +123,7 @@ def finish(tenant: Tenant, job_id: str, hits: Sequence[str] = ("cup", "dog")) ->
         ).one()
         places = [_candidate(no, name) for no, name in enumerate(hits, start=1)]
         for query in range(count):
-            ask = Ask(k, k, Readout.CHOICE)
+            ask = Ask(k, Readout.CHOICE, Order(k))
             rankings.write(connection, held, query, ask, places, places[::-1])
         connection.execute(
             text("UPDATE job SET state = 'succeeded', finished_at = now() WHERE id = :id"),
