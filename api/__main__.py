@@ -8,6 +8,7 @@ import sys
 import uvicorn
 
 from api.app import create_app
+from repick import telemetry
 from repick.logs import configure
 from repick.settings import Settings
 
@@ -22,6 +23,7 @@ wait for Postgres again and again; at Python's 5 ms each return waits behind who
 def main() -> None:
     configure("api")
     sys.setswitchinterval(SWITCH_S)
+    telemetry.configure("api")
     settings = Settings()
     app = create_app(settings)
     config = uvicorn.Config(

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import RequestFigures
 from api.problems import SECURITY_HEADERS
+from repick import telemetry
 
 log = structlog.get_logger("api.requests")
 
@@ -44,7 +45,12 @@ class RequestContext:
             await send(message)
 
         running = self.figures.running.track_inprogress()
-        with running, structlog.contextvars.bound_contextvars(request_id=request_id):
+        above = telemetry.parsed(Headers(scope=scope).get("traceparent"))
+        with (
+            running,
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            telemetry.span("repick.request", above, method=scope["method"], path=scope["path"]),
+        ):
             try:
                 await self.app(scope, receive, answered)
             finally:

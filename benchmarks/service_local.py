@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from api import submission
+from api.job_checks import check
 from api.publisher import Publisher
 from api.schemas import JobRequest
 from api.services import Services
@@ -49,7 +50,7 @@ class Local:
         """Seconds from a request's fields to a stored ranking."""
         started = time.perf_counter()
         request = JobRequest.model_validate(body)
-        checked = submission.check(request, None, self.services.settings)
+        checked = check(request, None, self.services.settings)
         job = submission.submit(self.services, self.tenant_id, checked).view.id
         self.retriever.run(self._claim(job, Stage.RETRIEVE))
         self.scorer.run(self._claim(job, Stage.SCORE))

@@ -95,6 +95,8 @@ class Slice:
     last: int
     token: UUID
     attempts: int
+    trace: str | None = None
+    """The trace context of the job's submit, as W3C `traceparent`."""
 
 
 @dataclass(frozen=True, slots=True)

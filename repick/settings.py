@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     """A slice is leased for a batch's deadline and this; each committed batch renews it."""
     worker_threads: Annotated[int, Field(ge=1)] = 4
     """Threads of a worker that claim and prepare; the device thread is one more."""
+    metrics_port: int = 0
+    """Where a worker or the sweep answers Prometheus; 0 is off. The API has its own /metrics."""
+    metrics_host: str = "127.0.0.1"
     sweep_interval_s: float = 5.0
     exact_search_rows: int = 20_000
     """Above this many vectors a space is searched through its own HNSW index."""

@@ -15,11 +15,14 @@ from types import FrameType
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
+from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
+from repick import telemetry
 from repick.errors import Unavailable
 from repick.jobs import bulk_queue
 from repick.logs import configure
+from repick.metrics import SweepFigures, serve
 from repick.queue import depth, make_app, publish, publish_embedding
 from repick.settings import Settings
 from repick.store import embeddings, slices, spaces, stages
@@ -55,7 +58,13 @@ class Sweep:
                 stages.close_failed(connection, one, self.settings.slice_pairs) for one in ended
             ]
         for one in ended:
-            log.error("slice ended", job_id=str(one.job_id), stage=one.stage, slice=one.no)
+            log.error(
+                "slice ended",
+                job_id=str(one.job_id),
+                stage=one.stage,
+                slice=one.no,
+                trace_id=telemetry.trace_id(one.trace) if one.trace else None,
+            )
         for dispatch in filter(None, opened):
             publish(self.app, dispatch)
 
@@ -107,13 +116,16 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    registry = CollectorRegistry()
+    figures = SweepFigures(registry)
+    serve(settings, registry)
     sweep = Sweep(settings, Database(settings.database_url), make_app(settings.broker_url))
     builder = threading.Thread(target=build_indexes, args=(settings, stopping), name="indexes")
     builder.start()
     log.info("sweeping", every_s=settings.sweep_interval_s)
     while not stopping.is_set():
         try:
-            sweep.tick()
+            figures.tick(sweep.tick())
         except Unavailable as exc:
             log.warning("database does not answer", reason=exc.detail)
         stopping.wait(settings.sweep_interval_s)

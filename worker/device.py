@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from queue import PriorityQueue
 from typing import Any, Generic, TypeVar
@@ -24,6 +25,10 @@ T = TypeVar("T")
 EXIT_DEADLINE = 70
 
 
+def nobody_counts(waited_s: float, busy_s: float) -> None:
+    """What a device without figures tells of its batches."""
+
+
 def end_process() -> None:
     os._exit(EXIT_DEADLINE)
 
@@ -32,14 +37,23 @@ def end_process() -> None:
 class _Work(Generic[T]):
     run: Callable[[], T]
     done: Future[T]
+    context: Context
+    submitted: float
 
 
 class Device:
     """Runs callables one at a time in a thread of its own; a context manager."""
 
-    def __init__(self, deadline_s: float, on_deadline: Callable[[], None] = end_process) -> None:
+    def __init__(
+        self,
+        deadline_s: float,
+        on_deadline: Callable[[], None] = end_process,
+        on_batch: Callable[[float, float], None] = nobody_counts,
+    ) -> None:
+        """`on_batch` is told the seconds that each batch waited and computed."""
         self._deadline_s = deadline_s
         self._on_deadline = on_deadline
+        self._on_batch = on_batch
         # (bulk, number, work): interactive first, then in order of arrival; None ends the thread.
         self._line: PriorityQueue[tuple[float, int, _Work[Any] | None]] = PriorityQueue()
         self._numbers = itertools.count()
@@ -62,19 +76,30 @@ class Device:
             thread.join()
 
     def submit(self, run: Callable[[], T], *, bulk: bool = False) -> Future[T]:
-        """Put a batch in line; the future gives its result or raises what it raised."""
+        """Put a batch in line; the future gives its result or raises what it raised.
+
+        It runs in the context of whoever submits it: its logs and spans are of the same trace.
+        """
         done: Future[T] = Future()
-        self._line.put((bulk, next(self._numbers), _Work(run, done)))
+        work = _Work(run, done, copy_context(), time.monotonic())
+        self._line.put((bulk, next(self._numbers), work))
         return done
 
     def _serve(self) -> None:
         while (work := self._line.get()[2]) is not None:
-            self._started = time.monotonic()
+            self._started = started = time.monotonic()
             try:
-                work.done.set_result(work.run())
+                result = work.context.run(work.run)
             except BaseException as exc:  # noqa: BLE001  (it belongs to whoever waits)
+                self._ended(work, started)
                 work.done.set_exception(exc)
-            self._started = None
+            else:
+                self._ended(work, started)
+                work.done.set_result(result)
+
+    def _ended(self, work: _Work[Any], started: float) -> None:
+        self._started = None
+        self._on_batch(started - work.submitted, time.monotonic() - started)
 
     def _watch(self) -> None:
         while not self._closing.wait(0.2):

@@ -73,3 +73,5 @@ class Embedder:
         with self.runtime.database.begin() as connection:
             embeddings.commit(connection, batch, vectors)
             embeddings.fail(connection, batch, {**failures, **unencodable})
+        failed = len(failures) + len(unencodable)
+        self.runtime.figures.items(embedded=len(vectors), failed=failed)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
+from repick import telemetry
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
 from worker.coarse import Encoder, Role
@@ -20,7 +21,7 @@ def encode_each(
     if not contents:
         return {}, {}
     ordered = list(contents.values())
-    work = device.submit(lambda: encoder.encode(ordered, role), bulk=bulk)
+    work = device.submit(lambda: _encode(encoder, ordered, role), bulk=bulk)
     try:
         return dict(zip(contents, work.result().tolist(), strict=True)), {}
     except (ContentError, ModelError) as exc:
@@ -33,3 +34,9 @@ def encode_each(
         vectors |= vector
         errors |= error
     return vectors, errors
+
+
+def _encode(encoder: Encoder, contents: Sequence[LoadedContent], role: Role) -> Any:
+    """As float32 (N, D), under a span."""
+    with telemetry.span("repick.encode", contents=len(contents)):
+        return encoder.encode(contents, role)

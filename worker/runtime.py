@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
 from celery import Celery
+from prometheus_client import CollectorRegistry
 
+from repick import telemetry
 from repick.content import Content, ImagePolicy, LoadedContent, decode_image
 from repick.errors import ContentError, RepickError, Unavailable
 from repick.jobs import Slice
 from repick.media import MediaStore
+from repick.metrics import WorkerFigures
 from repick.queue import publish
 from repick.settings import Settings
 from repick.store import contents, slices, stages
@@ -36,6 +40,7 @@ class Runtime:
     app: Celery
     device: Device
     owner: str
+    figures: WorkerFigures = field(default_factory=lambda: WorkerFigures(CollectorRegistry()))
 
     @property
     def lease(self) -> timedelta:
@@ -80,16 +85,30 @@ class Runtime:
 
         With the database away nothing can be said: the lease runs out and another worker comes.
         """
-        try:
-            yield
-        except LeaseLost:
-            log.warning("lease lost", job_id=str(held.job_id), stage=held.stage, slice=held.no)
-        except Unavailable as exc:
-            log.warning("unavailable", job_id=str(held.job_id), slice=held.no, reason=exc.detail)
-        except Exception as exc:
-            code = exc.code if isinstance(exc, RepickError) else "internal_error"
-            log.exception("slice failed", job_id=str(held.job_id), slice=held.no, code=code)
-            self._give_back(held, code)
+        started, outcome, job_id = time.monotonic(), "done", str(held.job_id)
+        with (
+            structlog.contextvars.bound_contextvars(
+                job_id=job_id, stage=held.stage.value, slice=held.no
+            ),
+            telemetry.span(f"repick.{held.stage}", held.trace, job_id=job_id, slice=held.no),
+        ):
+            try:
+                yield
+            except LeaseLost:
+                outcome = "lease_lost"
+                log.warning("lease lost")
+            except Unavailable as exc:
+                outcome = "unavailable"
+                log.warning("unavailable", reason=exc.detail)
+            except Exception as exc:
+                outcome = "error"
+                code = exc.code if isinstance(exc, RepickError) else "internal_error"
+                log.exception("slice failed", code=code)
+                self._give_back(held, code)
+            finally:
+                seconds = time.monotonic() - started
+                self.figures.slice(held.stage, outcome, seconds)
+                log.info("slice", outcome=outcome, ms=round(1000 * seconds, 1))
 
     def _give_back(self, held: Slice, code: str) -> None:
         with self.database.begin() as connection:

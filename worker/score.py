@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from repick import telemetry
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
 from repick.jobs import PairFailure, PairScore, Slice
@@ -41,6 +42,7 @@ class SliceScorer:
         with self.runtime.database.begin() as connection:
             work = ledger.work(connection, held)
         spec = self._spec(work)
+        self.runtime.figures.pairs(reused=held.last - held.first + 1 - len(work.pairs))
         size = self.runtime.settings.batch_pairs
         ahead: _Batch | None = None
         verdict = Verdict.GO_ON
@@ -92,8 +94,12 @@ class SliceScorer:
         bulk: bool,
     ) -> _Batch:
         ready = list(prepared.values())
-        scores = self.runtime.device.submit(lambda: self._score(ready), bulk=bulk)
+        scores = self.runtime.device.submit(lambda: self._traced(ready), bulk=bulk)
         return _Batch(tuple(prepared), failures, scores)
+
+    def _traced(self, ready: list[PreparedPair]) -> list[PairScore | PairFailure]:
+        with telemetry.span("repick.batch", pairs=len(ready)):
+            return self._score(ready)
 
     def _score(self, ready: list[PreparedPair]) -> list[PairScore | PairFailure]:
         """Scores in order; a pair whose figures are not finite fails alone, not its batch."""
@@ -124,6 +130,8 @@ class SliceScorer:
                 self.provenance_id,
                 self.runtime.lease,
             )
+        broken = len(batch.failures) + len(failed)
+        self.runtime.figures.pairs(scored=len(scores), failed=broken)
 
 
 def _both(

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 
 from celery import Celery
 from celery.exceptions import SecurityWarning
+from prometheus_client import CollectorRegistry
 
+from repick import telemetry
 from repick.media import media_store
+from repick.metrics import WorkerFigures, serve
 from repick.queue import make_app
 from repick.settings import Settings
 from repick.store.database import Database
@@ -25,10 +28,14 @@ def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Run
     """
     app = make_app(settings.broker_url, queues)
     database = Database(settings.database_url)
+    registry = CollectorRegistry()
+    figures = WorkerFigures(registry)
+    telemetry.configure(role)
     try:
-        with Device(settings.batch_deadline_s) as device:
+        with Device(settings.batch_deadline_s, on_batch=figures.batch) as device:
             media = media_store(settings)
-            yield Runtime(settings, database, media, app, device, owner_name(role))
+            serve(settings, registry)
+            yield Runtime(settings, database, media, app, device, owner_name(role), figures)
     finally:
         database.close()
 

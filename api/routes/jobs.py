@@ -21,6 +21,7 @@ from api.payload import content_type, parse, read
 from api.schemas import JOB_EXAMPLES, JobRequest
 from api.services import Services, services_of
 from api.waiting import seconds_to_wait, until_final
+from repick import telemetry
 from repick.errors import Conflict, InvalidField, NotFound
 from repick.jobs import JobState
 from repick.store import jobs, rankings
@@ -66,7 +67,7 @@ async def submit_job(
 
     def work() -> submission.Submitted:
         checked = check(wanted, key, services.settings, streamed=streamed)
-        return submission.submit(services, who.tenant_id, checked, request.state.request_id)
+        return submission.submit(services, who.tenant_id, checked, telemetry.current())
 
     done = await to_thread.run_sync(work, limiter=services.uploads)
     view = await _awaited(request, response, services, who.tenant_id, done.view)

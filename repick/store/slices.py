@@ -48,7 +48,8 @@ _CLAIM = text(
           AND job.finished_at IS NULL
         ORDER BY s.no LIMIT 1 FOR UPDATE OF s SKIP LOCKED
     )
-    RETURNING job_id, tenant_id, stage, no, first, last, token, attempts
+    RETURNING job_id, tenant_id, stage, no, first, last, token, attempts,
+        (SELECT trace FROM job WHERE job.id = slice.job_id) AS trace
     """
 )
 
@@ -148,7 +149,8 @@ def lost(connection: Connection, limit: int = 100) -> list[Slice]:
             " WHERE s.state = 'claimed' AND s.lease_until < now() AND s.attempts >= :attempts"
             " AND s.publish_at <= now() AND job.finished_at IS NULL"
             " LIMIT :limit FOR UPDATE OF s SKIP LOCKED)"
-            " RETURNING job_id, tenant_id, stage, no, first, last, token, attempts"
+            " RETURNING job_id, tenant_id, stage, no, first, last, token, attempts,"
+            " (SELECT trace FROM job WHERE job.id = slice.job_id) AS trace"
         ),
         {"attempts": MAX_ATTEMPTS, "limit": limit},
     )
@@ -213,4 +215,5 @@ def _slice(row: Row[Any]) -> Slice:
         row.last,
         row.token,
         row.attempts,
+        row.trace,
     )
