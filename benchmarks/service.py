@@ -63,7 +63,7 @@ class Bench:
         await http.put(f"/v1/corpora/{CORPUS}/items", {"items": items})
         while (await http.get(f"/v1/corpora/{CORPUS}")).json()["pending"]:
             await asyncio.sleep(0.1)
-        http.close()
+        await http.close()
 
     async def one(self, http: Http) -> tuple[str, float]:
         """Submit one job: its id, and the seconds until it was accepted."""
@@ -87,7 +87,7 @@ class Bench:
             await self.ended(http, job)
             if no >= 10:  # the first ones open connections
                 seconds.append(time.perf_counter() - started)
-        http.close()
+        await http.close()
         return seconds
 
     async def accept(self) -> Accepted:
@@ -100,14 +100,14 @@ class Bench:
         http = await self.http()
         for job in jobs[-CLIENTS:] + jobs:
             await self.ended(http, job)
-        http.close()
+        await http.close()
         return Accepted(jobs, latencies, took, time.perf_counter() - started)
 
     async def _client(self, started: float) -> list[tuple[str, float]]:
         http, done = await self.http(), []
         while time.perf_counter() - started < self.sizes.accept_s:
             done.append(await self.one(http))
-        http.close()
+        await http.close()
         return done
 
     async def poll(self, jobs: Sequence[str]) -> list[float]:
@@ -126,13 +126,19 @@ class Bench:
             polls.append(asyncio.create_task(_poll(free, jobs[no % len(jobs)], due)))
         latencies = await asyncio.gather(*polls)
         busy.cancel()
+        await asyncio.wait([busy])
+        while not free.empty():
+            await free.get_nowait().close()
         return latencies
 
     async def _keep_one_in_flight(self) -> None:
         http = await self.http()
-        while True:
-            job, _ = await self.one(http)
-            await self.ended(http, job)
+        try:
+            while True:
+                job, _ = await self.one(http)
+                await self.ended(http, job)
+        finally:
+            await http.close()
 
 
 @dataclass(frozen=True, slots=True)

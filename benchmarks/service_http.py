@@ -33,8 +33,9 @@ class Http:
         head = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n"
         return cls(reader, writer, head)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.writer.close()
+        await self.writer.wait_closed()
 
     async def get(self, path: str, *, wait_s: int = 0) -> Answer:
         prefer = f"Prefer: wait={wait_s}\r\n" if wait_s else ""

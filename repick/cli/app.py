@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from repick.cli import corpus, job, key
+from repick.cli.doctor import doctor
 from repick.cli.output import console, errors
 from repick.errors import RepickError
 from repick.settings import Settings
@@ -16,7 +17,7 @@ from repick.settings import Settings
 app = typer.Typer(
     name="repick",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     help="Rank texts and images with a multimodal language model that nobody trained for it.",
     epilog="Exit codes: 0 done, 1 refused or unreachable, 2 wrong usage, "
@@ -25,6 +26,9 @@ app = typer.Typer(
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(job.app, name="job")
 app.add_typer(key.app, name="key")
+
+
+app.command()(doctor)
 
 
 @app.command()

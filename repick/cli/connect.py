@@ -72,3 +72,17 @@ def database_url(settings: Settings) -> str:
         raise Unavailable(detail, code="no_database")
     where = f"127.0.0.1:{state.database_port}/{USER}"
     return f"postgresql+psycopg://{USER}:{state.database_password}@{where}"
+
+
+def servers(settings: Settings) -> tuple[Settings, bool]:
+    """The settings with both servers' addresses, and whether these are the embedded ones."""
+    from repick.embedded.state import State
+
+    if settings.database_url or settings.broker_url:
+        return settings, False
+    state = State.load(settings.data_dir)
+    if state is None or not state.broker_port:
+        return settings, False
+    broker = f"redis://:{state.broker_password}@127.0.0.1:{state.broker_port}/0"
+    found = {"database_url": database_url(settings), "broker_url": broker}
+    return settings.model_copy(update=found), True
