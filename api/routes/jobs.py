@@ -9,21 +9,22 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import events, ndjson, openapi, strict_json, submission
+from api.audit_views import AuditOut, audit_out
 from api.auth import Reader, Submitter
 from api.job_checks import check
 from api.job_views import JobOut, JobsOut, RankingOut, RankingsOut, job_out, job_path, summary
 from api.pages import Cursor, Limit, next_link
 from api.payload import content_type, parse, read
-from api.schemas import JOB_EXAMPLES, JobRequest
+from api.schemas import JOB_EXAMPLES, JobRequest, printable
 from api.services import Services, services_of
 from api.waiting import seconds_to_wait, until_final
 from repick.errors import Conflict, InvalidField, NotFound
 from repick.jobs import JobState
-from repick.store import jobs, rankings
+from repick.store import audits, jobs, rankings
 from repick.store.jobs import JobView, Wanted
 from repick.store.rankings import Ranking
 
@@ -41,6 +42,7 @@ _FORMS: Mapping[str, Callable[[bytes], JobRequest]] = {
 }
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 PAGE_QUERIES, PAGE_HITS = 100, 10_000
+MAX_QUERY_NO = 2**31 - 1
 
 
 @router.post(
@@ -155,6 +157,28 @@ def list_rankings(
         return ndjson.streamed(_every(services, who.tenant_id, view, after))
     page, link = _page(services, who.tenant_id, view, after)
     return RankingsOut(items=[RankingOut.of(one) for one in page], next=link)
+
+
+@router.get(
+    "/{job_id}/rankings/{query}/{item:path}",
+    response_model=AuditOut,
+    responses=openapi.errors(404),
+)
+def show_score(
+    who: Reader,
+    services: Serviced,
+    job_id: UUID,
+    query: Annotated[int, Path(ge=0, le=MAX_QUERY_NO)],
+    item: str,
+) -> AuditOut:
+    """How a hit came by its score: prompts, logits of the labels, the scorer in full, where."""
+    _one(services, who.tenant_id, job_id)
+    with services.database.begin() as connection:
+        known = printable(item)
+        found = audits.find(connection, who.tenant_id, job_id, query, item) if known else None
+    if found is None:
+        raise NotFound("this query's ranking has no such hit", code="hit_not_found")
+    return audit_out(job_id, query, found)
 
 
 @router.post("/{job_id}/cancel", response_model=JobOut, responses=openapi.errors(404, 409))

@@ -87,6 +87,11 @@ def encoder_of(connection: Connection, encoder_id: int) -> Registered:
     return _registered(row)
 
 
+def scorer_of(connection: Connection, scorer_id: int) -> Registered:
+    row = connection.execute(select(scorer).where(scorer.c.id == scorer_id)).one()
+    return _registered(row)
+
+
 def encoder_fingerprint(connection: Connection, encoder_id: int) -> str:
     statement = select(encoder.c.fingerprint).where(encoder.c.id == encoder_id)
     return str(connection.execute(statement).scalar_one())

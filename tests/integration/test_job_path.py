@@ -159,7 +159,7 @@ def test_first_committed_score_wins(pipeline: Pipeline) -> None:
     for margin in (1.0, 2.0):
         score = PairScore(margin, 0.5, 1.0, 0.0, (None,), ((margin, 0.0),))
         with pipeline.database.begin() as connection:
-            ledger._insert_scores(
+            ledger.insert_scores(
                 connection, 1, work.scorer_id, {work.pairs[0]: score}, scorer.provenance_id
             )
     pipeline.runtime.close(held)
