@@ -22,7 +22,7 @@ from repick.jobs import bulk_queue
 from repick.logs import configure
 from repick.queue import depth, make_app, publish, publish_embedding
 from repick.settings import Settings
-from repick.store import embeddings, slices, spaces, stages
+from repick.store import embeddings, idempotency, slices, spaces, stages
 from repick.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -50,6 +50,7 @@ class Sweep:
         with self.database.begin() as connection:
             embeddings.end_lost(connection)
             stages.clear_ended(connection)
+            idempotency.forget(connection)
             ended = slices.lost(connection)
             opened = [
                 stages.close_failed(connection, one, self.settings.slice_pairs) for one in ended
