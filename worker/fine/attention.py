@@ -1,61 +1,24 @@
-"""Attention functions that the models call in the place of the library's own.
+"""Attention of runs of different lengths, in one call where the device can.
 
-Without a pack they compute what the library's SDPA computes. With one, all pairs of a batch lie
-one behind the other in a single row, no token is padding, and a pack's kernel lets each run of
-tokens attend to what stands before it in its own prompt only. The vision towers hand over all
-their windows at once instead of one call a window.
+The vision towers hand over all their windows at once, in the place of one call a window.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-PACKED = "repick_packed"
 WINDOWS = "repick_flash_windows"
 """The library hands windows over in one piece to implementations with "flash" in their name."""
 
 
-class Kernel(Protocol):
-    """Attention of one packed batch."""
-
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """(N, H, d) of query (H, N, d), key and value (K, N, d), for a layer by its number."""
-        ...
-
-
 def register() -> None:
-    """Make both functions known to the library; the same ones again do no harm."""
-    AttentionInterface.register(PACKED, packed_attention)
+    """Make the function known to the library; the same one again does no harm."""
     AttentionInterface.register(WINDOWS, window_attention)
-
-
-def packed_attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    scaling: float,
-    kernel: Kernel | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """Attention of a language layer: (B, T, H, d) of query (B, H, T, d), key, value (B, K, T, d).
-
-    With a kernel B is 1 and T all tokens of the batch.
-    """
-    if kernel is None:
-        output, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
-        )
-        return output, None
-    return kernel.attend(module.layer_idx, query[0], key[0], value[0], scaling)[None], None
 
 
 def window_attention(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,17 @@ from worker.fine.tree import Node
 
 _SLACK = 1.125
 """The longest run of a block over its shortest: beyond it padding costs more than another call."""
+
+
+class Kernel(Protocol):
+    """Attention of one packed batch."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """(N, H, d) of query (H, N, d), key and value (K, N, d), for a layer by its number.
+
+        Layers come in their order, each once; of the last one only answering rows are computed.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,8 +85,11 @@ class BlockKernel:
     ) -> None:
         """Each row of the runs sees the whole context and its own run up to itself."""
         length, seen = block.rows.shape[1], keys.shape[2]
-        mask = None if seen == length else self._mask(length, seen, query)
-        found = _sdpa(_take(block, query), keys, values, mask, scale, causal=mask is None)
+        found = _take(block, query)
+        if seen - length < length // 2 or query.device.type != "cpu":
+            found = _causal(found, keys, values, scale)
+        else:
+            found = _sdpa(found, keys, values, self._mask(length, seen, query), scale)
         found = found.transpose(1, 2)  # (b, L, H, d)
         if block.start is not None:
             out[block.start : block.start + block.rows.numel()] = found.flatten(0, 1)
@@ -173,6 +188,17 @@ def _attend_ends(
         mask = torch.cat([context, block.real], dim=1)[:, None, None]  # (b, 1, 1, C + L)
     rows = query[:, at].transpose(0, 1)[:, :, None]  # (b, H, 1, d)
     out[at] = _sdpa(rows, keys, values, mask, scale)[:, :, 0]
+
+
+def _causal(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+    """Rows behind a context, as causal attention with empty rows in the context's place.
+
+    Without a mask, kernels skip what is masked, and more of them can be used.
+    """
+    context = keys.shape[2] - query.shape[2]
+    if context:
+        query = F.pad(query, (0, 0, context, 0))
+    return _sdpa(query, keys, values, None, scale, causal=True)[:, :, context:]
 
 
 def _sdpa(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.fine.attention import Kernel, varlen_fits
-from worker.fine.kernels import BlockKernel, VarlenKernel
+from worker.fine.attention import varlen_fits
+from worker.fine.kernels import BlockKernel, Kernel, VarlenKernel
 from worker.fine.prompts import ImageSegment
 from worker.fine.tree import Node, Tree
 

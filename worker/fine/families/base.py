@@ -70,19 +70,21 @@ class GatedFFN:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """The language layers as enhancement and readout need them; `head` is (V, D)."""
+    """The language layers as enhancement and readout need them; `head` is (V, D).
+
+    `entries` holds the first norm of each layer: its input is the hidden state that the layer
+    before it put out.
+    """
 
     layers: tuple[nn.Module, ...]
+    entries: tuple[nn.Module, ...]
     ffns: tuple[GatedFFN, ...]
     final_norm: nn.Module
     head: Tensor
 
 
 class Family(Protocol):
-    """One loaded model. The first group of methods needs no device and is thread-safe.
-
-    The attention of its language layers is `attention.PACKED`.
-    """
+    """One loaded model. Methods up to `positions` need no device and are thread-safe."""
 
     name: str
     tokenizer: Any
@@ -116,7 +118,20 @@ class Family(Protocol):
         ...
 
     def rotary(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines that the layers take, for positions (3, B, T)."""
+        """Cosines and sines (B, T, d) for positions (3, B, T), in the dtype of `hidden`."""
+        ...
+
+    def attend(
+        self,
+        layer: int,
+        normed: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        attention: Callable[[Tensor, Tensor, Tensor, float], Tensor],
+    ) -> Tensor:
+        """A layer's attention: what is added to the hidden states, of normed ones (N, D).
+
+        `attention` gives (N, H, d) of rotated query (H, N, d), key and value (K, N, d), and scale.
+        """
         ...
 
     def hidden_states(

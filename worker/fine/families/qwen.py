@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from repick.errors import ContentError, ModelError
 from repick.specs import ImageLimits
-from worker.fine.attention import PACKED, WINDOWS, register
+from worker.fine.attention import WINDOWS, register
 from worker.fine.families.base import Decoder, GatedFFN, PreparedImage, VisualTokens
 from worker.fine.prompts import ImageSegment, Segment
 
@@ -99,6 +99,25 @@ class QwenVL:
         cos, sin = self._model.model.language_model.rotary_emb(hidden, positions)
         return cos, sin
 
+    def attend(
+        self,
+        layer: int,
+        normed: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        attention: Callable[[Tensor, Tensor, Tensor, float], Tensor],
+    ) -> Tensor:
+        block: Any = self._model.model.language_model.layers[layer].self_attn
+        heads = (len(normed), -1, self.head_size)
+        query, key, value = (
+            part(normed).view(heads) for part in (block.q_proj, block.k_proj, block.v_proj)
+        )
+        if hasattr(block, "q_norm"):  # Qwen3
+            query, key = block.q_norm(query), block.k_norm(key)
+        query, key = rotated(query, *rotary), rotated(key, *rotary)
+        query, key, value = (part.transpose(0, 1) for part in (query, key, value))
+        added: Tensor = block.o_proj(attention(query, key, value, block.scaling).flatten(1))
+        return added
+
     def hidden_states(
         self, ids: Tensor, positions: Tensor, visual: Sequence[VisualTokens]
     ) -> Tensor:
@@ -110,6 +129,16 @@ class QwenVL:
         )
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+
+def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of (N, H, d) by cos and sin (1, N, d): x·cos + (−x₂, x₁)·sin, in halves."""
+    half = states.shape[-1] // 2
+    cos, sin = cos[0, :, None], sin[0, :, None]
+    output = states * cos
+    output[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-1)
+    output[..., half:].addcmul_(states[..., :half], sin[..., half:])
+    return output
 
 
 def encoder_outputs(visual: Sequence[VisualTokens]) -> dict[str, Any]:
@@ -164,9 +193,9 @@ def load_model(architecture: Any, folder: Path, device: torch.device, dtype: tor
 
 
 def use_attention(model: Any) -> None:
-    """Give a model our attention functions; without a pack they are the library's SDPA."""
+    """Give a model's vision tower our attention function, and its language layers SDPA."""
     register()
-    model.set_attn_implementation({"text_config": PACKED, "vision_config": WINDOWS})
+    model.set_attn_implementation({"text_config": "sdpa", "vision_config": WINDOWS})
 
 
 def gated_decoder(model: Any) -> Decoder:
@@ -174,6 +203,7 @@ def gated_decoder(model: Any) -> Decoder:
     ffns = (layer.mlp for layer in text.layers)
     return Decoder(
         layers=tuple(text.layers),
+        entries=tuple(layer.input_layernorm for layer in text.layers),
         ffns=tuple(GatedFFN(ffn, ffn.gate_proj.weight, ffn.act_fn) for ffn in ffns),
         final_norm=text.norm,
         head=model.get_output_embeddings().weight,
