@@ -26,7 +26,7 @@ WEIGHTS: Mapping[str, float] = {
     "point": 1.0,
     "place": 0.5,
     "cell_class": 0.5,
-    "cell_place": 0.25,
+    "cell_place": 0.5,
 }
 
 
