@@ -64,7 +64,8 @@ class Stage:
 class Budget:
     """Steps, and minutes after which the learning rate has come to its end all the same.
 
-    `pause_at` is a step at which to stop for now, with a checkpoint; 0 for none.
+    `pause_at` is a step at which to stop for now, with a checkpoint; 0 for none. `validation`
+    counts the batches of a validation, at every save.
     """
 
     steps: int
@@ -75,6 +76,7 @@ class Budget:
     log_every: int = 50
     save_every: int = 500
     pause_at: int = 0
+    validation: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ JUDGES: Mapping[str, JudgeRecipe] = {
     "small": JudgeRecipe(SMALL_JUDGE, Budget(12_000, 62, 16, 1.5e-3), SCENES_ONLY),
     "smoke": JudgeRecipe(
         SMOKE_JUDGE,
-        Budget(30, 5, 4, 3e-3, log_every=5, save_every=10),
+        Budget(30, 5, 4, 3e-3, log_every=5, save_every=20, validation=1),
         (CURRICULUM[0], SCENES_ONLY[-1]),
     ),
 }
@@ -147,6 +149,6 @@ ENCODERS: Mapping[str, EncoderRecipe] = {
         EncoderSize(128, 4, 4, 2, 128, 1200, patch=12), Budget(6_000, 25, 160, 1e-3), 0.3
     ),
     "smoke": EncoderRecipe(
-        EncoderSize(32, 2, 2, 1, 32, 300), Budget(30, 5, 16, 3e-3, log_every=5, save_every=10), 0.25
+        EncoderSize(32, 2, 2, 1, 32, 120), Budget(30, 5, 16, 3e-3, log_every=5, save_every=10), 0.25
     ),
 }  # fmt: skip

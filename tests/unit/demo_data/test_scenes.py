@@ -33,7 +33,7 @@ from demo.data.scenes import (
 from demo.data.scenes.drawing import SIDE
 from demo.data.scenes.world import BACKGROUNDS, COLOURS, SHAPES
 
-SAMPLES = 3000
+SAMPLES = 2000
 NOUN = re.compile(
     r"an? (?:(?P<size>small|large) )?(?P<colour>\w+) (?P<shape>\w+)"
     r"(?: in the (?P<corner>(?:top|bottom) (?:left|right)) corner)?"
