@@ -51,6 +51,7 @@ class Settings(BaseSettings):
 
     retrieve_slice_queries: Annotated[int, Field(ge=1)] = 64
     slice_pairs: Annotated[int, Field(ge=1)] = 64
+    embed_batch: Annotated[int, Field(ge=1)] = 32
     batch_pairs: Annotated[int, Field(ge=1)] = 16
     batch_deadline_s: float = 20.0
     """A batch that computes for longer ends its process; its lease is then taken by another."""

@@ -28,7 +28,9 @@ from worker.checkpoints import open_checkpoint
 from worker.coarse import Encoder
 from worker.device import Device
 from worker.embed import Embedder
+from worker.encoding import Encoding
 from worker.fine.scorer import FineModel
+from worker.pace import Pace
 from worker.retrieve import Retriever
 from worker.runtime import Runtime, owner_name
 from worker.score import SliceScorer
@@ -61,7 +63,8 @@ def coarse(settings: Settings) -> int:
         registry.register_encoder(connection, encoder.spec)
     with Device(settings.batch_deadline_s) as device:
         runtime = _runtime(settings, database, app, device, "coarse")
-        coarse_tasks(app, Retriever(runtime, encoder, Embedder(runtime, encoder)))
+        encoding = Encoding(device, encoder, Pace(settings.embed_batch))
+        coarse_tasks(app, Retriever(runtime, encoding, Embedder(runtime, encoding)))
         log.info("serving", encoder=encoder.spec.name, fingerprint=fingerprint(encoder.spec)[:12])
         return _consume(app, "coarse", settings.worker_threads)
 
@@ -85,7 +88,9 @@ def fine(settings: Settings) -> int:
         provenance_id = registry.put_provenance(connection, model.provenance)
     with Device(settings.batch_deadline_s) as device:
         runtime = _runtime(settings, database, app, device, "fine")
-        fine_tasks(app, SliceScorer(runtime, model, specs, provenance_id))
+        fine_tasks(
+            app, SliceScorer(runtime, model, specs, provenance_id, Pace(settings.batch_pairs))
+        )
         log.info("serving", model=checkpoint.name, scorers=len(specs))
         return _consume(app, "fine", settings.worker_threads)
 

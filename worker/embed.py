@@ -10,11 +10,10 @@ from repick.errors import ContentError, ModelError
 from repick.specs import fingerprint
 from repick.store import embeddings, registry, spaces
 from repick.store.embeddings import EmbedBatch
-from worker.coarse import Encoder, Role
-from worker.encoding import encode_each
+from worker.coarse import Role
+from worker.encoding import Encoding
 from worker.runtime import Runtime
 
-BATCH = 32
 CATCH_UP_ITEMS = 256
 CATCH_UP_S = 5.0
 
@@ -22,7 +21,7 @@ CATCH_UP_S = 5.0
 @dataclass(frozen=True, slots=True)
 class Embedder:
     runtime: Runtime
-    encoder: Encoder
+    encoding: Encoding
 
     def claim(self, space_id: int) -> EmbedBatch | None:
         """Take a batch of the space's waiting items; None when none waits or it is gone.
@@ -34,9 +33,11 @@ class Embedder:
             if space is None:
                 return None
             expected = registry.encoder_fingerprint(connection, space.encoder_id)
-            if expected != fingerprint(self.encoder.spec):
+            if expected != fingerprint(self.encoding.encoder.spec):
                 raise ModelError("this worker serves another encoder", code="encoder_not_served")
-            return embeddings.claim(connection, space_id, BATCH, self.runtime.lease)
+            return embeddings.claim(
+                connection, space_id, self.encoding.pace.size, self.runtime.lease
+            )
 
     def catch_up(self, space_id: int) -> None:
         """Embed what little still waits, so that a job finds the items put just before it.
@@ -67,9 +68,7 @@ class Embedder:
             for item, content in batch.items
             if isinstance(error := loaded[content], ContentError)
         }
-        vectors, unencodable = encode_each(
-            self.runtime.device, self.encoder, readable, Role.DOCUMENT, bulk=True
-        )
+        vectors, unencodable = self.encoding.each(readable, Role.DOCUMENT, bulk=True)
         with self.runtime.database.begin() as connection:
             embeddings.commit(connection, batch, vectors)
             embeddings.fail(connection, batch, {**failures, **unencodable})

@@ -16,18 +16,16 @@ from repick.store.queries import (
     search_into,
     warn_of_pending,
 )
-from worker.coarse import Encoder, Role
+from worker.coarse import Role
 from worker.embed import Embedder
-from worker.encoding import encode_each
+from worker.encoding import Encoding
 from worker.runtime import Runtime
-
-BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Retriever:
     runtime: Runtime
-    encoder: Encoder
+    encoding: Encoding
     embedder: Embedder
 
     def run(self, held: Slice) -> None:
@@ -36,12 +34,15 @@ class Retriever:
             task = retrieval(connection, held)
         self._check(task)
         self.embedder.catch_up(task.space.id)
-        for start in range(0, len(task.queries), BATCH):
-            self._batch(held, task, task.queries[start : start + BATCH])
+        left = task.queries
+        while left:
+            size = self.encoding.pace.size
+            batch, left = left[:size], left[size:]
+            self._batch(held, task, batch)
         self.runtime.close(held)
 
     def _check(self, task: Retrieval) -> None:
-        if task.encoder_fingerprint != fingerprint(self.encoder.spec):
+        if task.encoder_fingerprint != fingerprint(self.encoding.encoder.spec):
             raise ModelError("this worker serves another encoder", code="encoder_not_served")
 
     def _batch(self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]) -> None:
@@ -49,9 +50,7 @@ class Retriever:
         by_no = {query.query_no: loaded[query.content_id] for query in queries}
         readable = {no: one for no, one in by_no.items() if isinstance(one, LoadedContent)}
         errors = {no: one for no, one in by_no.items() if isinstance(one, ContentError)}
-        vectors, unencodable = encode_each(
-            self.runtime.device, self.encoder, readable, Role.QUERY, bulk=False
-        )
+        vectors, unencodable = self.encoding.each(readable, Role.QUERY, bulk=False)
         with self.runtime.database.begin() as connection:
             slices.renew(connection, held, self.runtime.lease)
             for query_no, error in (errors | unencodable).items():

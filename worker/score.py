@@ -13,6 +13,7 @@ from repick.specs import ScorerSpec
 from repick.store import ledger, slices
 from repick.store.ledger import OpenPair, Verdict, Work
 from worker.fine.scorer import FineModel, PreparedPair
+from worker.pace import Pace
 from worker.runtime import Runtime
 
 
@@ -31,6 +32,7 @@ class SliceScorer:
     model: FineModel
     specs: Mapping[str, ScorerSpec]
     provenance_id: int
+    pace: Pace
 
     def run(self, held: Slice) -> bool:
         """Score what the ledger does not have, a commit a batch, and end the slice.
@@ -41,11 +43,13 @@ class SliceScorer:
         with self.runtime.database.begin() as connection:
             work = ledger.work(connection, held)
         spec = self._spec(work)
-        size = self.runtime.settings.batch_pairs
         ahead: _Batch | None = None
         verdict = Verdict.GO_ON
-        for start in range(0, len(work.pairs), size):
-            prepared, failures = self._prepare(held, spec, work.pairs[start : start + size])
+        left = work.pairs
+        while left:
+            size = self.pace.size
+            batch, left = left[:size], left[size:]
+            prepared, failures = self._prepare(held, spec, batch)
             with self.runtime.database.begin() as connection:
                 verdict = ledger.may_go_on(connection, held)
             if verdict is not Verdict.GO_ON:
@@ -100,7 +104,7 @@ class SliceScorer:
         if not ready:
             return []
         try:
-            return list(self.model.score(ready))
+            return list(self.pace.timed(self.model.score, ready))
         except ModelError as exc:
             if exc.code != "not_finite":
                 raise

@@ -37,7 +37,7 @@ def coarse_tasks(app: Celery, retriever: Retriever) -> None:
         if batch := embedder.claim(space):
             embedder.run(batch)
             # One message goes on for the whole space, at the end of the line after each batch.
-            publish_embedding(app, space, embedder.encoder.spec.queue)
+            publish_embedding(app, space, embedder.encoding.encoder.spec.queue)
 
 
 def fine_tasks(app: Celery, scorer: SliceScorer) -> None:

@@ -27,6 +27,8 @@ from repick.store.slices import Dispatch
 from tests.fakes import ENCODER, FakeEncoder, FakeFineModel
 from worker.device import Device
 from worker.embed import Embedder
+from worker.encoding import Encoding
+from worker.pace import Pace
 from worker.rank import rank_slice
 from worker.retrieve import Retriever
 from worker.runtime import Runtime
@@ -60,18 +62,23 @@ class Pipeline:
 
     @property
     def retriever(self) -> Retriever:
-        return Retriever(self.runtime, self.encoder, self.embedder)  # type: ignore[arg-type]
+        return Retriever(self.runtime, self.encoding, self.embedder)
+
+    @property
+    def encoding(self) -> Encoding:
+        return Encoding(self.runtime.device, self.encoder, at_speed(32))  # type: ignore[arg-type]
 
     @property
     def embedder(self) -> Embedder:
-        return Embedder(self.runtime, self.encoder)  # type: ignore[arg-type]
+        return Embedder(self.runtime, self.encoding)
 
     @property
     def scorer(self) -> SliceScorer:
         specs = {fingerprint(spec): spec for spec in self.model.specs}
         with self.database.begin() as connection:
             provenance = registry.put_provenance(connection, self.model.provenance)
-        return SliceScorer(self.runtime, self.model, specs, provenance)  # type: ignore[arg-type]
+        model: Any = self.model
+        return SliceScorer(self.runtime, model, specs, provenance, at_speed(3))
 
     def put(self, texts: Mapping[str, str]) -> list[int]:
         """Put text items and embed them; gives the ids of the new or changed ones."""
@@ -154,6 +161,13 @@ class Pipeline:
         view = self.view(job)
         assert view.state is state, view
         return view
+
+
+def at_speed(size: int) -> Pace:
+    """A pace that has learned that the device is fast."""
+    pace = Pace(size)
+    pace.learn(size, 0.001)
+    return pace
 
 
 @contextmanager
