@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
+from worker.fine.varlen import varlen, varlen_fits
+
 WINDOWS = "repick_flash_windows"
 """The library hands windows over in one piece to implementations with "flash" in their name."""
 
@@ -58,52 +60,3 @@ def _windows_by_length(bounds: Tensor) -> list[Tensor]:
         starts[lengths == length][:, None] + torch.arange(length, device=bounds.device)
         for length in sorted(set(lengths.tolist()) - {0})
     ]
-
-
-def varlen_fits(query: Tensor) -> bool:
-    """Whether the device's variable-length flash attention takes this dtype and head size."""
-    return (
-        query.is_cuda
-        and query.dtype in (torch.bfloat16, torch.float16)
-        and query.shape[-1] <= 256
-        and query.shape[-1] % 8 == 0
-        and torch.cuda.get_device_capability(query.device)[0] >= 8
-        and _varlen_op() is not None
-    )
-
-
-def _varlen_op() -> Any:
-    return getattr(torch.ops.aten, "_flash_attention_forward", None)
-
-
-def varlen(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    query_bounds: Tensor,
-    key_bounds: Tensor,
-    longest_query: int,
-    longest_key: int,
-    scale: float,
-    *,
-    causal: bool = False,
-) -> Tensor:
-    """Flash attention of runs of different lengths: (Tq, H, d) of query (Tq, H, d), key (Tk, K, d).
-
-    Bounds are cumulative int32. Causal runs are aligned at their ends: the last query row of a
-    run sees all of its keys.
-    """
-    output: Tensor = _varlen_op()(
-        query.contiguous(),
-        key.contiguous(),
-        value.contiguous(),
-        query_bounds.int(),
-        key_bounds.int(),
-        longest_query,
-        longest_key,
-        0.0,
-        causal,
-        False,
-        scale=scale,
-    )[0]
-    return output
