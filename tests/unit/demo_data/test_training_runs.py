@@ -19,6 +19,7 @@ from demo.training.card import card
 from demo.training.collate import collate
 from demo.training.encoder_scores import encoder_figures, recall
 from demo.training.evaluate import decision, judge_figures, load_judge
+from demo.training.feed import feed
 from demo.training.judge_model import JudgeTrainer
 from demo.training.matches import Asked
 from demo.training.probes import probes
@@ -123,6 +124,7 @@ def test_the_judge_is_measured_for_every_readout_both_ways(model: FineModel) -> 
     asked = probes(4, Split.TEST)
     figures = judge_figures(model, asked)
     assert set(figures) == {readout.value for readout in Readout}
+    assert not model.specs[0].untrained
     for each in figures.values():
         for direction in ("text_to_image", "image_to_text"):
             assert set(each[direction]["classes"]) == {"add", "replace", "swap"}
@@ -162,3 +164,11 @@ def test_the_rate_rises_then_falls_to_a_little() -> None:
     assert rates.index(max(rates)) == 2
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert rates[-1] == pytest.approx(0.02)
+
+
+def squared(step: int) -> int:
+    return step * step
+
+
+def test_worker_processes_make_the_same_batches_in_the_same_order() -> None:
+    assert list(feed(squared, 3, 9, workers=2)) == list(feed(squared, 3, 9, workers=0))
