@@ -35,6 +35,11 @@ class PreparedImage:
                 self._pixels, self._make = self._make(), None
             return self._pixels
 
+    @property
+    def made(self) -> bool:
+        """Whether there are patches yet."""
+        return self._pixels is not None
+
     def make_pixels(self) -> None:
         """Make the patches now, on this thread, so that nobody has to wait for them later."""
         _ = self.pixels
