@@ -54,7 +54,7 @@ class Bench:
     @property
     def batch(self) -> int:
         """Pairs of a naive batch."""
-        return 8 if self.device.type == "cpu" else 16
+        return 16
 
     @property
     def repeats(self) -> int:
@@ -67,7 +67,7 @@ class Bench:
 
     def loads(self) -> list[workloads.Workload]:
         writer = workloads.Writer()
-        k, documents = (6, 1) if self.quick else (20, 5)
+        k, documents = (8, 2) if self.quick else (20, 5)
         loads = workloads.interactive(writer, k)
         loads += [workloads.mixed(writer, k)]
         loads += [workloads.nightly(writer, documents, queries) for queries in (2, 5, 10)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,16 +22,15 @@ class Block:
     """Runs (b) with one context and nearly one length, padded to the longest (L).
 
     `rows` (b, L) are their rows in the batch, the last one again where a run is shorter; `real`
-    (b, L) is False there, or None where all are as long. `ends` (b,) is each run's last place,
-    `start` the first row where the runs lie one behind the other.
+    (b, L) is False there, or None where all are as long. `start` is the first row where the runs
+    lie one behind the other; `answers` (b,) numbers those that answer among all answers.
     """
 
     context: tuple[Node | Prefix, ...]
     rows: Tensor
     real: Tensor | None
-    ends: Tensor
     start: int | None
-    answers: bool
+    answers: Tensor | None
 
 
 class BlockKernel:
@@ -42,19 +41,16 @@ class BlockKernel:
     ) -> None:
         self._last = last
         self._records = [node for node in nodes if node.prefix is not None]
-        answering = {id(node) for node in answers}
-        self._blocks = [
-            _block(run, id(run[0]) in answering, device) for run in _runs(nodes, answering)
-        ]
+        asking = {id(node): no for no, node in enumerate(answers)}
+        self._blocks = [_block(run, asking, device) for run in _runs(nodes, asking)]
         self._masks: dict[tuple[int, int], Tensor] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         record(self._records, key, value)
         final = layer == self._last
-        size = (query.shape[1], query.shape[0], query.shape[2])
-        output = query.new_zeros(size) if final else query.new_empty(size)  # (N, H, d)
+        output = query.new_empty((query.shape[1], query.shape[0], query.shape[2]))  # (N, H, d)
         for block in self._blocks:
-            if final and not block.answers:
+            if final and block.answers is None:
                 continue
             keys = _with_context(block, key, [p.keys for p in _prefixes(block)], layer)
             values = _with_context(block, value, [p.values for p in _prefixes(block)], layer)
@@ -90,7 +86,7 @@ class BlockKernel:
         return self._masks[length, seen]
 
 
-def _runs(nodes: Sequence[Node], answering: set[int]) -> list[list[Node]]:
+def _runs(nodes: Sequence[Node], asking: Mapping[int, int]) -> list[list[Node]]:
     """Nodes that share a context and are of nearly one length; `nodes` has siblings by length."""
     runs: list[list[Node]] = []
     for node in nodes:
@@ -99,7 +95,7 @@ def _runs(nodes: Sequence[Node], answering: set[int]) -> list[list[Node]]:
             first is not None
             and first.before is node.before
             and node.length <= first.length * _SLACK
-            and (id(first) in answering) == (id(node) in answering)
+            and (id(first) in asking) == (id(node) in asking)
         ):
             runs[-1].append(node)
         else:
@@ -107,7 +103,7 @@ def _runs(nodes: Sequence[Node], answering: set[int]) -> list[list[Node]]:
     return runs
 
 
-def _block(run: Sequence[Node], answers: bool, device: torch.device) -> Block:
+def _block(run: Sequence[Node], asking: Mapping[int, int], device: torch.device) -> Block:
     lengths = torch.tensor([node.length for node in run])
     steps = torch.arange(int(lengths.max()))
     real = steps < lengths[:, None]
@@ -118,9 +114,10 @@ def _block(run: Sequence[Node], answers: bool, device: torch.device) -> Block:
         run[0].context,
         rows.to(device),
         None if equal else real.to(device),
-        (lengths - 1).to(device),
         run[0].row if adjacent else None,
-        answers,
+        torch.tensor([asking[id(node)] for node in run]).to(device)
+        if id(run[0]) in asking
+        else None,
     )
 
 
@@ -156,14 +153,13 @@ def _with_context(
 def _attend_ends(
     block: Block, query: Tensor, keys: Tensor, values: Tensor, scale: float, out: Tensor
 ) -> None:
-    """Only each run's last row, which sees the context and all of its run."""
-    at = block.rows[torch.arange(len(block.rows), device=out.device), block.ends]  # (b,)
+    """Each run's last row, which sees the context and all of its run; query (H, R, d)."""
     mask = None
     if block.real is not None:
-        context = block.real.new_ones((len(at), keys.shape[2] - block.real.shape[1]))
+        context = block.real.new_ones((len(keys), keys.shape[2] - block.real.shape[1]))
         mask = torch.cat([context, block.real], dim=1)[:, None, None]  # (b, 1, 1, C + L)
-    rows = query[:, at].transpose(0, 1)[:, :, None]  # (b, H, 1, d)
-    out[at] = _sdpa(rows, keys, values, mask, scale)[:, :, 0]
+    rows = query[:, block.answers].transpose(0, 1)[:, :, None]  # (b, H, 1, d)
+    out[block.answers] = _sdpa(rows, keys, values, mask, scale)[:, :, 0]
 
 
 def _causal(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:

@@ -31,11 +31,12 @@ def answer_rows(family: Family, pack: Pack, visual: Mapping[ImageSegment, Visual
     for no, layer in enumerate(family.decoder.layers):
         part: Any = layer
         normed = part.input_layernorm(hidden)[0]
-        hidden[0] += family.attend(no, normed, rotary, partial(pack.kernel.attend, no))
-        if no == last:
-            hidden = hidden[:, pack.answers]  # nothing else of the last layer is ever read
+        rows = pack.answers if no == last else None  # nothing else of the last is ever read
+        added = family.attend(no, normed, rotary, partial(pack.kernel.attend, no), rows)
+        hidden = hidden if rows is None else hidden[:, rows]
+        hidden += added
         hidden += part.mlp(part.post_attention_layernorm(hidden))
         if no < len(deep):
             hidden[0, pack.image_rows] += torch.cat(deep[no])
-    rows: Tensor = family.decoder.final_norm(hidden)[0]
-    return rows
+    output: Tensor = family.decoder.final_norm(hidden)[0]
+    return output

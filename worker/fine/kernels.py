@@ -24,7 +24,8 @@ class Kernel(Protocol):
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """(N, H, d) of query (H, N, d), key and value (K, N, d), for a layer by its number.
 
-        Layers come in their order, each once; of the last one only answering rows are computed.
+        Layers come in their order, each once; of the last one the query has the answering rows
+        only, (H, R, d), and so has the output.
         """
         ...
 
@@ -68,7 +69,6 @@ class VarlenKernel:
                 self._stored[part] = total + sum(one.length for one in self._stored)
         self._all = self._runs(nodes, [node.length for node in nodes], device)
         self._ends = self._runs(answers, [1] * len(answers), device)
-        self._answers = torch.tensor([one.row + one.length - 1 for one in answers]).to(device)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         record(self._records, key, value)
@@ -76,9 +76,8 @@ class VarlenKernel:
         runs = self._ends if final else self._all
         keys = self._gather(key, [prefix.keys[layer] for prefix in self._stored], runs.seen)
         values = self._gather(value, [prefix.values[layer] for prefix in self._stored], runs.seen)
-        rows = query.transpose(0, 1)  # (N, H, d)
-        found = self._call(
-            rows[self._answers] if final else rows,
+        return self._call(
+            query.transpose(0, 1),  # (N, H, d)
             keys,
             values,
             runs.query_bounds,
@@ -88,7 +87,6 @@ class VarlenKernel:
             scale,
             causal=not final,
         )
-        return rows.new_zeros(rows.shape).index_put((self._answers,), found) if final else found
 
     def _runs(self, nodes: Sequence[Node], lengths: list[int], device: torch.device) -> Runs:
         seen = [self._rows_seen(node) for node in nodes]

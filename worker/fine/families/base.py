@@ -132,10 +132,12 @@ class Family(Protocol):
         normed: Tensor,
         rotary: tuple[Tensor, Tensor],
         attention: Callable[[Tensor, Tensor, Tensor, float], Tensor],
+        rows: Tensor | None = None,
     ) -> Tensor:
         """A layer's attention: what is added to the hidden states, of normed ones (N, D).
 
-        `attention` gives (N, H, d) of rotated query (H, N, d), key and value (K, N, d), and scale.
+        `attention` gives (R, H, d) of rotated query (H, R, d), key and value (K, N, d), and scale;
+        the query is of `rows` (R,), or of all where they are None.
         """
         ...
 

@@ -105,15 +105,20 @@ class QwenVL:
         normed: Tensor,
         rotary: tuple[Tensor, Tensor],
         attention: Callable[[Tensor, Tensor, Tensor, float], Tensor],
+        rows: Tensor | None = None,
     ) -> Tensor:
         block: Any = self._model.model.language_model.layers[layer].self_attn
-        heads = (len(normed), -1, self.head_size)
-        query, key, value = (
-            part(normed).view(heads) for part in (block.q_proj, block.k_proj, block.v_proj)
+        cos, sin = (part[0, :, None] for part in rotary)  # (N, 1, d)
+        asking = normed if rows is None else normed[rows]
+        query = block.q_proj(asking).view(len(asking), -1, self.head_size)
+        key, value = (
+            part(normed).view(len(normed), -1, self.head_size)
+            for part in (block.k_proj, block.v_proj)
         )
         if hasattr(block, "q_norm"):  # Qwen3
             query, key = block.q_norm(query), block.k_norm(key)
-        query, key = rotated(query, *rotary), rotated(key, *rotary)
+        key = rotated(key, cos, sin)
+        query = rotated(query, *((cos, sin) if rows is None else (cos[rows], sin[rows])))
         query, key, value = (part.transpose(0, 1) for part in (query, key, value))
         added: Tensor = block.o_proj(attention(query, key, value, block.scaling).flatten(1))
         return added
@@ -132,9 +137,8 @@ class QwenVL:
 
 
 def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of (N, H, d) by cos and sin (1, N, d): x·cos + (−x₂, x₁)·sin, in halves."""
+    """Rotary embedding of (N, H, d) by cos and sin (N, 1, d): x·cos + (−x₂, x₁)·sin, in halves."""
     half = states.shape[-1] // 2
-    cos, sin = cos[0, :, None], sin[0, :, None]
     output = states * cos
     output[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-1)
     output[..., half:].addcmul_(states[..., :half], sin[..., half:])
