@@ -1,6 +1,6 @@
 """How many pairs a second the fine stage scores, against the released way and a naive batch.
 
-    python -m benchmarks.fine [--quick] [--json FILE] [--device cpu|cuda] [--shape toy|2b|7b]
+    python -m benchmarks.fine [--quick] [--json FILE] [--device D] [--shape toy|2b|7b] [--k20]
 
 Random weights at true proportions; every way scores the same pairs, and their margins are
 compared. All ways of a workload are measured in turn, so that a ratio's two sides see the same
@@ -50,15 +50,13 @@ class Bench:
     device: torch.device
     shape: str
     quick: bool
+    repeats: int
+    large: bool
 
     @property
     def batch(self) -> int:
         """Pairs of a naive batch."""
         return 16
-
-    @property
-    def repeats(self) -> int:
-        return 2 if self.quick else 5
 
     @property
     def setting(self) -> Setting:
@@ -71,7 +69,7 @@ class Bench:
         loads = workloads.interactive(writer, k)
         loads += [workloads.mixed(writer, k)]
         loads += [workloads.nightly(writer, documents, queries) for queries in (2, 5, 10)]
-        if not self.quick:
+        if self.large:
             large = workloads.interactive(writer, 100)
             loads += [
                 workloads.Workload(f"{one.name}_k100", one.prompts, one.images) for one in large
@@ -143,6 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--shape", choices=list(SHAPES), default="toy")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--k20", action="store_true", help="leave out k = 100, half of the time")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
@@ -154,6 +153,8 @@ def main(arguments: Sequence[str]) -> int:
         device,
         options.shape,
         options.quick,
+        repeats=2 if options.quick else 5,
+        large=not (options.quick or options.k20),
     )
     print(f"{options.shape} on {device_name(device)}, {dtype}; {cross_encoder_note(options.shape)}")
     loads = bench.loads()
