@@ -23,7 +23,6 @@ class Retrieval:
     """A retrieval slice's work: which queries still have no candidates, where, and how many."""
 
     space: Space
-    encoder_fingerprint: str
     k: int
     queries: tuple[OpenQuery, ...]
 
@@ -31,10 +30,7 @@ class Retrieval:
 def retrieval(connection: Connection, held: Slice) -> Retrieval:
     """What is left of a held retrieval slice. Raises NotFound when its corpus was deleted."""
     job = connection.execute(
-        text(
-            "SELECT job.k, job.space_id, encoder.fingerprint FROM job"
-            " JOIN encoder ON encoder.id = job.encoder_id WHERE job.id = :job"
-        ),
+        text("SELECT k, space_id FROM job WHERE id = :job"),
         {"job": held.job_id},
     ).one()
     space = spaces.by_id(connection, job.space_id)
@@ -50,7 +46,7 @@ def retrieval(connection: Connection, held: Slice) -> Retrieval:
         {"job": held.job_id, "first": held.first, "last": held.last},
     )
     queries = tuple(OpenQuery(row.query_no, row.content_id) for row in rows)
-    return Retrieval(space, job.fingerprint, job.k, queries)
+    return Retrieval(space, job.k, queries)
 
 
 def search_into(

@@ -107,10 +107,22 @@ def candidates(connection: Connection, job_id: UUID, query_no: int) -> list[Cand
 def rank(connection: Connection, held: Slice, query_no: int, ask: Ask) -> None:
     """Write one query's ranking, or why it has none."""
     found = candidates(connection, held.job_id, query_no)
-    if error := failure(found):
+    if error := failure(found, _reason(connection, held)):
         stages.fail_query(connection, held.job_id, query_no, error)
         return
     write(connection, held, query_no, ask, found, ranked(found, ask.readout, ask.top_n))
+
+
+def _reason(connection: Connection, held: Slice) -> str | None:
+    """What ended the first of the job's failed scoring slices."""
+    reason = connection.execute(
+        text(
+            "SELECT error_code FROM slice WHERE job_id = :job AND stage = 'score'"
+            " AND state = 'failed' ORDER BY no LIMIT 1"
+        ),
+        {"job": held.job_id},
+    ).scalar()
+    return None if reason is None else str(reason)
 
 
 def write(

@@ -13,7 +13,9 @@ from typing import Any
 from pgvector import HalfVector
 from sqlalchemy import Connection, Row, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
 
+from repick.errors import NotFound
 from repick.tables import SpaceState, space
 
 
@@ -150,7 +152,24 @@ def outgrown(connection: Connection, rows: int) -> list[Space]:
 
 
 def build_index(connection: Connection, one: Space) -> None:
-    """Build the space's HNSW index without blocking writers; needs an autocommit connection."""
+    """Build the space's HNSW index without blocking writers; needs an autocommit connection.
+
+    Another process that builds the same one is left to it. Raises NotFound where the space is
+    gone by now.
+    """
+    lock = {"key": f"repick.space.{one.id}"}
+    mine = text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))")
+    if not connection.execute(mine, lock).scalar_one():
+        return
+    try:
+        _build(connection, one)
+    except ProgrammingError as exc:
+        raise NotFound("the space was deleted", code="space_deleted", space=one.id) from exc
+    finally:
+        connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), lock)
+
+
+def _build(connection: Connection, one: Space) -> None:
     name = f"{one.partition}_hnsw"
     connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
     connection.execute(

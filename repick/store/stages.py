@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -98,12 +99,28 @@ def warn(connection: Connection, job_id: UUID, code: str, **facts: object) -> No
     )
 
 
+def warn_unserved(connection: Connection, silent: timedelta) -> None:
+    """Say on live jobs that no worker has served their model for so long."""
+    for model in ("encoder", "scorer"):
+        connection.execute(
+            text(
+                "UPDATE job SET warnings = warnings || jsonb_build_array(jsonb_build_object("
+                "'code', 'model_not_served', 'model', m.name, 'queue', m.queue))"
+                f" FROM {model} m WHERE job.{model}_id = m.id AND job.finished_at IS NULL"
+                " AND m.seen_at < now() - :silent AND job.created_at < now() - :silent"
+                ' AND NOT job.warnings @> \'[{"code": "model_not_served"}]\''
+            ),
+            {"silent": silent},
+        )
+
+
 def clear_cancelled(connection: Connection) -> int:
-    """Delete the candidates of jobs cancelled in the last hour; the ended ones have none."""
+    """Delete the candidates of cancelled jobs; those that ended otherwise have none."""
     return connection.execute(
         text(
             "DELETE FROM candidate WHERE job_id IN (SELECT id FROM job WHERE state = 'cancelled'"
-            " AND finished_at BETWEEN now() - interval '1 hour' AND now() - interval '1 minute')"
+            " AND finished_at < now() - interval '1 minute'"
+            " AND EXISTS (SELECT FROM candidate c WHERE c.job_id = job.id) LIMIT 10)"
         )
     ).rowcount
 

@@ -24,10 +24,10 @@ from repick.store.database import Database
 from repick.store.jobs import JobView, NewJob
 from repick.store.rankings import Ranking
 from repick.store.slices import Dispatch
-from tests.fakes import ENCODER, FakeEncoder, FakeFineModel
+from tests.fakes import ENCODER, FAKE_TOKENS, FakeEncoder, FakeFineModel
 from worker.device import Device
 from worker.embed import Embedder
-from worker.encoding import Encoding
+from worker.encoding import IMAGE_COST, Encoding
 from worker.pace import Pace
 from worker.rank import rank_slice
 from worker.retrieve import Retriever
@@ -66,7 +66,7 @@ class Pipeline:
 
     @property
     def encoding(self) -> Encoding:
-        return Encoding(self.runtime.device, self.encoder, at_speed(32))  # type: ignore[arg-type]
+        return Encoding(self.runtime, self.encoder, at_speed(32 * IMAGE_COST))  # type: ignore[arg-type]
 
     @property
     def embedder(self) -> Embedder:
@@ -78,7 +78,7 @@ class Pipeline:
         with self.database.begin() as connection:
             provenance = registry.put_provenance(connection, self.model.provenance)
         model: Any = self.model
-        return SliceScorer(self.runtime, model, specs, provenance, at_speed(3))
+        return SliceScorer(self.runtime, model, specs, provenance, at_speed(3 * FAKE_TOKENS))
 
     def put(self, texts: Mapping[str, str]) -> list[int]:
         """Put text items and embed them; gives the ids of the new or changed ones."""
@@ -130,9 +130,9 @@ class Pipeline:
         assert space is not None
         return space.encoder_id
 
-    def claim(self, job: UUID, stage: Stage) -> Slice | None:
+    def claim(self, job: UUID, stage: Stage, models: Sequence[int] | None = None) -> Slice | None:
         with self.database.begin() as connection:
-            return slices.claim(connection, job, stage, "test", self.runtime.lease)
+            return slices.claim(connection, job, stage, "test", self.runtime.lease, models)
 
     def run(self, job: UUID, *stages: Stage) -> JobView:
         """Claim and run slices of the stages (all of them unless given) until none is left."""
