@@ -64,7 +64,9 @@ class _Replay(Exception):
 def check(request: JobRequest, key: str | None, settings: Settings) -> Submission:
     """What can be checked without a server; raises InvalidField with the path of the value."""
     if (request.query is None) == (request.queries is None):
-        raise InvalidField("query", "give `query` or `queries`", code="one_of_query_queries")
+        raise InvalidField(
+            "query", "give `query` or `queries`, one of them", code="one_of_query_queries"
+        )
     if request.k > settings.max_k:
         raise InvalidField("k", f"k is at most {settings.max_k}")
     if request.top_n is not None and request.top_n > request.k:
