@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     retrieve_slice_queries: Annotated[int, Field(ge=1)] = 64
     slice_pairs: Annotated[int, Field(ge=1)] = 64
     embed_batch: Annotated[int, Field(ge=1)] = 32
-    batch_pairs: Annotated[int, Field(ge=1)] = 16
+    batch_pairs: Annotated[int, Field(ge=1)] = 32
     """Pairs that are prepared together."""
     batch_tokens: Annotated[int, Field(ge=1)] = 32_768
     """Prompt tokens of a batch at most; a slow device gets smaller ones by itself."""
