@@ -18,6 +18,7 @@ ingest.py      putting items
 job_checks.py  a job's request, checked without a server
 documents.py   documents that a job brings along
 submission.py  submitting a job
+job_reads.py   a job and its rankings, read
 waiting.py     `Prefer: wait=N`
 events.py      a job's progress as server-sent events
 pages.py       signed cursors

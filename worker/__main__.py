@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import structlog
 from celery import Celery
@@ -30,13 +31,19 @@ from worker.checkpoints import open_checkpoint
 from worker.coarse import Encoder
 from worker.device import Device
 from worker.embed import Embedder
+from worker.encoding import IMAGE_COST, Encoding
 from worker.fine.scorer import FineModel
+from worker.heartbeat import heartbeat
+from worker.pace import Pace
 from worker.retrieve import Retriever
 from worker.runtime import Runtime, owner_name
 from worker.score import SliceScorer
 from worker.tasks import coarse_tasks, fine_tasks
 
 log = structlog.get_logger(__name__)
+
+FIRST_TOKENS = 1024
+"""The first batch of a worker, before it knows its device."""
 
 
 def main(argv: list[str]) -> int:
@@ -60,10 +67,13 @@ def coarse(settings: Settings) -> int:
     app = make_app(settings.broker_url, [RANK_QUEUE, queue, bulk_queue(queue)])
     database = Database(settings.database_url)
     with database.begin() as connection:
-        registry.register_encoder(connection, encoder.spec)
-    with Device(settings.batch_deadline_s) as device:
+        ids = [registry.register_encoder(connection, encoder.spec)]
+    served = partial(registry.encoders_served, ids=ids)
+    with Device(settings.batch_deadline_s) as device, heartbeat(database, served):
         runtime = _runtime(settings, database, app, device, "coarse")
-        coarse_tasks(app, Retriever(runtime, encoder, Embedder(runtime, encoder)))
+        pace = Pace(settings.embed_batch * IMAGE_COST, first=IMAGE_COST)
+        encoding = Encoding(runtime, encoder, pace)
+        coarse_tasks(app, Retriever(runtime, encoding, Embedder(runtime, encoding)), ids)
         log.info("serving", encoder=encoder.spec.name, fingerprint=fingerprint(encoder.spec)[:12])
         return _consume(app, "coarse", settings.worker_threads)
 
@@ -82,12 +92,13 @@ def fine(settings: Settings) -> int:
     app = make_app(settings.broker_url, [queue, bulk_queue(queue)])
     database = Database(settings.database_url)
     with database.begin() as connection:
-        for spec in specs.values():
-            registry.register_scorer(connection, spec)
+        ids = [registry.register_scorer(connection, spec) for spec in specs.values()]
         provenance_id = registry.put_provenance(connection, model.provenance)
-    with Device(settings.batch_deadline_s) as device:
+    served = partial(registry.scorers_served, ids=ids)
+    with Device(settings.batch_deadline_s) as device, heartbeat(database, served):
         runtime = _runtime(settings, database, app, device, "fine")
-        fine_tasks(app, SliceScorer(runtime, model, specs, provenance_id))
+        pace = Pace(settings.batch_tokens, first=FIRST_TOKENS)
+        fine_tasks(app, SliceScorer(runtime, model, specs, provenance_id, pace), ids)
         log.info("serving", model=checkpoint.name, scorers=len(specs))
         return _consume(app, "fine", settings.worker_threads)
 

@@ -44,6 +44,8 @@ class Device:
         self._line: PriorityQueue[tuple[float, int, _Work[Any] | None]] = PriorityQueue()
         self._numbers = itertools.count()
         self._started: float | None = None
+        self.batches = 0
+        """Batches that have ended, well or not: whoever waits sees that the line moves."""
         self._closing = threading.Event()
         self._threads = [
             threading.Thread(target=self._serve, name="device", daemon=True),
@@ -75,6 +77,7 @@ class Device:
             except BaseException as exc:  # noqa: BLE001  (it belongs to whoever waits)
                 work.done.set_exception(exc)
             self._started = None
+            self.batches += 1
 
     def _watch(self) -> None:
         while not self._closing.wait(0.2):

@@ -23,6 +23,7 @@ from repick.wording import WORDS as WORDS
 MAX_MARGIN = 20.0
 _CHUNK = 16_384
 """Rows of the vocabulary head turned to float32 at a time: a whole one would double its memory."""
+_SUMS_IN_FLOAT32 = hasattr(torch.ops.aten.mm, "dtype")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,13 @@ def _labels(words: Sequence[str], encode: Callable[[str], tuple[int, ...]]) -> L
 
 
 def vocabulary_logits(hidden: Tensor, head: Tensor) -> Tensor:
-    """Float32 logits (B, V) of hidden states (B, D) under the vocabulary head (V, D)."""
+    """Float32 logits (B, V) of hidden states (B, D) under the vocabulary head (V, D).
+
+    Products of 16-bit values are exact in float32, so a device that sums them there gives the
+    same logits without a float32 copy of the head.
+    """
+    if head.is_cuda and hidden.dtype == head.dtype != torch.float32 and _SUMS_IN_FLOAT32:
+        return torch.mm(hidden, head.T, out_dtype=torch.float32)
     rows = hidden.float()
     return torch.cat([rows @ part.float().T for part in torch.split(head, _CHUNK)], dim=-1)
 
