@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.services import Services
-from repick.content import Content, ImageSource, Media
+from repick.content import Content, ImageSource, Media, clean_text
 from repick.errors import ContentError, InvalidField
+from repick.settings import Settings
 
 MAX_METADATA_BYTES = 64 * 1024
 
@@ -56,6 +57,17 @@ def keep_media(
     }
     for sha256, data in images.items():
         services.media.put(tenant_id, sha256, data)
+
+
+def text_error(text: str | None, field: str, settings: Settings) -> ContentError | None:
+    """Why a document's text cannot be content; it fails alone."""
+    if text is None:
+        return None
+    try:
+        clean_text(text, f"{field}.text", settings.max_text_chars)
+    except InvalidField as exc:
+        return ContentError(exc.code, exc.detail)
+    return None
 
 
 def check_metadata(metadata: Mapping[str, Any], field: str) -> Mapping[str, Any]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.drafts import Draft, check_metadata, keep_media, verified
+from api.drafts import Draft, check_metadata, keep_media, text_error, verified
 from api.multipart import Part
 from api.schemas import ItemRequest, ItemsRequest, addressable
 from api.services import Services
-from repick.content import Content, ImageSource, clean_text, read_image_source
+from repick.content import Content, ImageSource, read_image_source
 from repick.errors import ContentError, InvalidField, NotFound
 from repick.settings import Settings
 from repick.store import contents, corpora, embeddings, registry, spaces
@@ -147,7 +147,7 @@ def _draft(
         image = read_image_source(item.image, f"{field}.image", settings.max_image_bytes)
     elif item.image_part is not None:
         image = _part(item.image_part, f"{field}.image_part", parts)
-    error = _text_error(item.text, field, settings)
+    error = text_error(item.text, field, settings)
     return ItemDraft(item.id, Draft(item.text, image), item.metadata, error)
 
 
@@ -155,13 +155,3 @@ def _part(name: str, field: str, parts: Mapping[str, Part] | None) -> ImageSourc
     if parts is None or name not in parts:
         raise InvalidField(field, "there is no part of this name", code="missing_part")
     return ImageSource(parts[name].data, parts[name].declared_type)
-
-
-def _text_error(text: str | None, field: str, settings: Settings) -> ContentError | None:
-    if text is None:
-        return None
-    try:
-        clean_text(text, f"{field}.text", settings.max_text_chars)
-    except InvalidField as exc:
-        return ContentError(exc.code, exc.detail)
-    return None

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from api.views import ModelName, View
 from repick.jobs import JobKind, JobState
+from repick.specs import LengthPolicy
 from repick.store.jobs import JobView
 from repick.store.rankings import Hit, QueryError, Ranking
 
@@ -23,7 +24,10 @@ class Progress(View):
 
 
 class HitOut(View):
-    """`margin` is null only for the readout `paper`; `enhanced_at` is a decoder layer or null."""
+    """`margin` is null only for the readout `paper`; `enhanced_at` is a decoder layer or null.
+
+    `cut_tokens`: so many tokens of the document's text were left out to make the pair fit.
+    """
 
     rank: int
     id: str
@@ -34,6 +38,7 @@ class HitOut(View):
     enhanced_at: int | None
     coarse_rank: int
     coarse_score: float | None
+    cut_tokens: int
 
     @classmethod
     def of(cls, hit: Hit) -> HitOut:
@@ -47,15 +52,25 @@ class HitOut(View):
             enhanced_at=hit.enhanced_at,
             coarse_rank=hit.coarse_rank,
             coarse_score=hit.coarse_score,
+            cut_tokens=hit.cut_tokens,
         )
 
 
 class RankingOut(View):
-    """One query's hits; `errors` are the candidates that could not be scored, with their codes."""
+    """One query's hits; `errors` are the candidates that could not be scored, with their codes.
+
+    `search` says how the candidates were found: `exact`, or through the `index`. `matching` counts
+    the items that the job's filter leaves: all of them where the search was exact, else a bound
+    that they exceed.
+    """
 
     query: int
     asked: int
     found: int
+    search: str | None
+    matching: int | None
+    blend: float
+    min_score: float | None
     untrained: bool
     created_at: datetime
     hits: list[HitOut]
@@ -67,6 +82,10 @@ class RankingOut(View):
             query=one.query_no,
             asked=one.asked,
             found=one.found,
+            search=one.search,
+            matching=one.matching,
+            blend=one.blend,
+            min_score=one.min_score,
             untrained=one.untrained,
             created_at=one.created_at,
             hits=[HitOut.of(hit) for hit in one.hits],
@@ -98,6 +117,11 @@ class JobSummary(View):
     k: int
     top_n: int
     queries: int
+    filter: dict[str, Any] | None
+    blend: float
+    min_score: float | None
+    length_policy: LengthPolicy
+    deadline: datetime | None
     progress: Progress
     metadata: dict[str, Any]
     warnings: list[dict[str, Any]]
@@ -156,6 +180,11 @@ def _facts(one: JobView) -> Mapping[str, Any]:
         "k": one.k,
         "top_n": one.top_n,
         "queries": one.query_count,
+        "filter": dict(one.filter) if one.filter is not None else None,
+        "blend": one.blend,
+        "min_score": one.min_score,
+        "length_policy": one.length_policy,
+        "deadline": one.deadline,
         "progress": Progress.model_validate(one),
         "metadata": dict(one.metadata),
         "warnings": [dict(warning) for warning in one.warnings],

@@ -57,6 +57,23 @@ def json_body(model: type, **examples: Any) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": _json(model, examples)}}
 
 
+def job_body(model: type, examples: Any) -> dict[str, Any]:
+    """As `json_body`, with NDJSON beside it: a line of options, then a query a line."""
+    lines = {
+        "schema": {
+            "type": "string",
+            "description": "The job without queries, then a query a line.",
+        },
+        "example": '{"corpus": "photos", "k": 20}\n{"text": "a cat"}\n{"text": "a dog"}\n',
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "content": _json(model, examples) | {"application/x-ndjson": lines},
+        }
+    }
+
+
 def items_body(model: type, example: Any) -> dict[str, Any]:
     """As `json_body`, with the multipart form beside it."""
     form = {
@@ -109,3 +126,14 @@ def _problem_answer(status: int) -> dict[str, Any]:
     schema = {"$ref": _REF.format(model="Problem")}
     content = {"schema": schema, "example": example | {"detail": detail}}
     return {"description": detail, "content": {"application/problem+json": content}}
+
+
+EVENTS: Responses = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    204: {"description": "The client was told of the job's end already."},
+    **errors(404),
+}
+RANKINGS: Responses = {
+    200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}},
+    **errors(400, 404),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from email.message import Message
 from typing import TypeVar
 
@@ -30,12 +31,18 @@ def unsupported(detail: str) -> HttpError:
 
 async def read_json(request: Request, model: type[Model]) -> Model:
     """The body as a model; raises what strict_json and `validate` raise, and 415."""
+    return await read(request, {"application/json": lambda body: parse(body, model)})
+
+
+async def read(request: Request, forms: Mapping[str, Callable[[bytes], Model]]) -> Model:
+    """The body as what the function of its media type makes of it; 415 where there is none."""
     declared = content_type(request)
     charset = str(declared.get_param("charset", "utf-8")).lower()
-    if declared.get_content_type() != "application/json" or charset not in {"utf-8", "utf8"}:
-        raise unsupported("the body must be application/json in UTF-8")
+    form = forms.get(declared.get_content_type())
+    if form is None or charset not in {"utf-8", "utf8"}:
+        raise unsupported(f"the body must be {' or '.join(forms)} in UTF-8")
     body = await request.body()
-    return await run_in_threadpool(parse, body, model)
+    return await run_in_threadpool(form, body)
 
 
 def parse(body: bytes, model: type[Model]) -> Model:

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from repick.specs import NAME
 
 NAME_PATTERN = f"^{NAME.pattern}$"
-SCORER_PATTERN = rf"^{NAME.pattern}(:[a-z_]{{1,32}}(:plain)?)?$"
+SCORER_PATTERN = rf"^{NAME.pattern}(:[a-z_]{{1,32}}(:plain)?(:truncate)?)?$"
 MAX_ITEMS = 1000
 MAX_ID_CHARS = 512
+MAX_TIME_LIMIT_S = 7 * 24 * 3600
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Metadata = Annotated[
@@ -67,15 +68,46 @@ class QueryRequest(Strict):
     image: ImageText | None = None
 
 
-class JobRequest(Strict):
-    """One query or several, over one corpus."""
+class DocumentRequest(Strict):
+    """A candidate that the caller brings: a text, an image, or both, under its own id."""
 
-    corpus: Annotated[str, Field(min_length=1, max_length=200)]
+    id: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
+    text: str | None = None
+    image: ImageText | None = None
+    score: Annotated[
+        float | None, Field(description="The caller's own; kept as the coarse score.")
+    ] = None
+
+
+class JobRequest(Strict):
+    """One query or several, over one corpus or over documents sent along."""
+
+    corpus: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    documents: Annotated[
+        list[DocumentRequest] | None,
+        Field(
+            min_length=1,
+            description="Instead of a corpus: the candidates of every query, the first ones first.",
+        ),
+    ] = None
     query: QueryRequest | None = None
     queries: Annotated[list[QueryRequest] | None, Field(min_length=1)] = None
-    k: Annotated[int, Field(ge=1, description="How many candidates the coarse stage proposes.")] = (
-        20
-    )
+    filter: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="Only items whose metadata match: `{field, eq | in | range | prefix |"
+            " exists}`, `{and | or: [filter, …]}`, `{not: filter}`.",
+            examples=[{"field": "lang", "eq": "en"}],
+        ),
+    ] = None
+    k: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="How many candidates the coarse stage proposes; 20 unless given. Not with"
+            " `documents`: all of them are candidates.",
+        ),
+    ] = None
     top_n: Annotated[
         int | None, Field(ge=1, description="How many hits a ranking keeps; k unless given.")
     ] = None
@@ -89,6 +121,29 @@ class JobRequest(Strict):
     instruction: Annotated[
         str | None, Field(description="Stands before every query; part of what is scored.")
     ] = None
+    blend: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Orders by λ·z(coarse score) + (1−λ)·z(margin), each standardised over a"
+            " query's candidates; 0 is the margin alone.",
+        ),
+    ] = 0.0
+    min_score: Annotated[
+        float | None, Field(ge=0, le=1, description="Hits with a lower score are left out.")
+    ] = None
+    length_policy: Annotated[
+        Literal["refuse", "truncate"] | None,
+        Field(
+            description="A pair that is too long is an item error, or its document's text is cut"
+            " and its hit says by how many tokens. As the scorer's name says unless given."
+        ),
+    ] = None
+    time_limit_s: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_TIME_LIMIT_S, description="After it the job ends with what it has."),
+    ] = None
     kind: Annotated[
         Literal["interactive", "batch"] | None,
         Field(description="Which queue; interactive up to 16 queries unless given."),
@@ -97,6 +152,11 @@ class JobRequest(Strict):
 
 
 _SEGMENT = re.compile(r"[^\x00-\x1f\x7f-\x9f]+")
+
+
+def printable(name: str) -> bool:
+    """Whether an id has no control characters."""
+    return _SEGMENT.fullmatch(name) is not None
 
 
 def addressable(item_id: str) -> bool:
@@ -126,6 +186,16 @@ JOB_EXAMPLES = {
             "corpus": "photos",
             "query": {"image": PIXEL, "text": "the same, but blue"},
             "instruction": "Find the picture that the change of the query leads to.",
+        }
+    },
+    "documents sent along": {
+        "value": {
+            "query": {"text": "a red cup"},
+            "documents": [
+                {"id": "caption", "text": "A red cup on a table", "score": 0.31},
+                {"id": "photo", "image": PIXEL},
+            ],
+            "top_n": 1,
         }
     },
     "several queries": {

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import uuid_utils.compat
 
-from api.drafts import Draft, check_metadata, keep_media, verified
+from api.documents import Verified, rows, verify
+from api.drafts import keep_media, verified
 from api.ingest import known_corpus, no_corpus
-from api.schemas import JobRequest, QueryRequest
+from api.job_checks import Submission
+from api.schemas import JobRequest
 from api.services import Services
-from repick.content import Content, clean_text, read_image_source
+from repick.content import Content
 from repick.errors import Conflict, ContentError, InvalidField, NotFound, Unavailable
-from repick.jobs import JobKind
-from repick.settings import Settings
-from repick.store import contents, corpora, idempotency, jobs, registry, spaces
+from repick.specs import LengthPolicy, Readout
+from repick.store import contents, documents, idempotency, jobs, registry, sources
 from repick.store.idempotency import Earlier
 from repick.store.jobs import JobView, NewJob
 from repick.store.registry import Registered
 from repick.store.slices import Dispatch
-
-INTERACTIVE_QUERIES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A checked request; `fields` has the path of each query for errors that come later."""
-
-    request: JobRequest
-    drafts: Sequence[Draft]
-    fields: Sequence[str]
-    key: str | None
-    body_sha256: bytes
-
-    @property
-    def kind(self) -> JobKind:
-        small = len(self.drafts) <= INTERACTIVE_QUERIES
-        return JobKind(self.request.kind or ("interactive" if small else "batch"))
-
-    @property
-    def top_n(self) -> int:
-        return self.request.top_n or self.request.k
+from repick.store.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +40,6 @@ class _Replay(Exception):
         self.earlier = earlier
 
 
-def check(request: JobRequest, key: str | None, settings: Settings) -> Submission:
-    """What can be checked without a server; raises InvalidField with the path of the value."""
-    if (request.query is None) == (request.queries is None):
-        raise InvalidField(
-            "query", "give `query` or `queries`, one of them", code="one_of_query_queries"
-        )
-    if request.k > settings.max_k:
-        raise InvalidField("k", f"k is at most {settings.max_k}")
-    if request.top_n is not None and request.top_n > request.k:
-        raise InvalidField("top_n", "top_n is at most k")
-    queries, fields = _queries(request)
-    if len(queries) > settings.max_queries:
-        detail = f"a job has at most {settings.max_queries} queries"
-        raise InvalidField("queries", detail, code="too_many_queries")
-    if request.instruction is not None:
-        clean_text(request.instruction, "instruction", settings.max_query_chars)
-    check_metadata(request.metadata, "metadata")
-    drafts = [_draft(one, path, settings) for one, path in zip(queries, fields, strict=True)]
-    return Submission(request, drafts, fields, key, _hash(request))
-
-
 def submit(
     services: Services, tenant_id: int, submission: Submission, trace: str | None = None
 ) -> Submitted:
@@ -93,39 +51,18 @@ def submit(
     """
     if earlier := _earlier(services, tenant_id, submission):
         return _replay(services, tenant_id, submission, earlier)
-    known_corpus(services, tenant_id, submission.request.corpus)
-    scorer = _scorer(services, submission.request.scorer)
+    if submission.request.corpus is not None:
+        known_corpus(services, tenant_id, submission.request.corpus)
+    scorer = _scorer(services, submission.request)
     queries = _contents(services, tenant_id, submission)
+    sent = verify(services, tenant_id, submission.documents)
     try:
-        view, dispatch = _commit(services, tenant_id, submission, scorer, queries, trace)
+        promise = _Promise(submission, scorer, queries, sent, trace)
+        view, dispatch = _commit(services, tenant_id, promise)
     except _Replay as replay:
         return _replay(services, tenant_id, submission, replay.earlier)
     services.publisher.job(dispatch)
     return Submitted(view)
-
-
-def _queries(request: JobRequest) -> tuple[Sequence[QueryRequest], list[str]]:
-    if request.query is not None:
-        return [request.query], ["query"]
-    several = request.queries or []
-    return several, [f"queries[{no}]" for no in range(len(several))]
-
-
-def _draft(query: QueryRequest, field: str, settings: Settings) -> Draft:
-    if query.text is None and query.image is None:
-        raise InvalidField(field, "a query has a text, an image, or both", code="blank")
-    if query.text is not None:
-        clean_text(query.text, f"{field}.text", settings.max_query_chars)
-    image = None
-    if query.image is not None:
-        image = read_image_source(query.image, f"{field}.image", settings.max_image_bytes)
-    return Draft(query.text, image)
-
-
-def _hash(request: JobRequest) -> bytes:
-    """Of the request as it was understood: the order of keys and blanks do not count."""
-    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).digest()
 
 
 def _earlier(services: Services, tenant_id: int, submission: Submission) -> Earlier | None:
@@ -148,16 +85,24 @@ def _replay(
     return Submitted(view, replayed=True)
 
 
-def _scorer(services: Services, name: str | None) -> Registered:
+def _scorer(services: Services, request: JobRequest) -> Registered:
+    """The scorer that the request names, of the length policy that it asks for."""
     with services.database.begin() as connection:
-        if name is None:
+        if request.scorer is None:
             found = registry.default_scorer(connection)
         else:
-            found = registry.scorer_named(connection, name)
-    if found is None and name is None:
+            found = registry.scorer_named(connection, request.scorer)
+        if found is not None and request.length_policy is not None:
+            found = registry.with_policy(connection, found, LengthPolicy(request.length_policy))
+            if found is None:
+                detail = "no worker serves this scorer with this policy"
+                raise InvalidField("length_policy", detail, code="policy_not_served")
+    if found is None and request.scorer is None:
         raise Unavailable("no worker has registered a scorer yet", code="no_scorer")
     if found is None:
         raise InvalidField("scorer", "no scorer of this name is registered", code="unknown_scorer")
+    if request.blend > 0 and found.specification["readout"] == Readout.PAPER:
+        raise InvalidField("blend", "this readout has no margin to blend", code="no_margin")
     return found
 
 
@@ -173,17 +118,26 @@ def _contents(services: Services, tenant_id: int, submission: Submission) -> lis
     return queries
 
 
-def _commit(
-    services: Services,
-    tenant_id: int,
-    submission: Submission,
-    scorer: Registered,
-    queries: Sequence[Content],
-    trace: str | None,
-) -> tuple[JobView, Dispatch]:
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    """What a job is committed of: everything verified, nothing stored but the images' bytes."""
+
+    submission: Submission
+    scorer: Registered
+    queries: Sequence[Content]
+    documents: Sequence[Verified]
+    trace: str | None
+
+    @property
+    def contents(self) -> list[Content]:
+        sent = [one.content for one in self.documents if isinstance(one.content, Content)]
+        return [*self.queries, *sent]
+
+
+def _commit(services: Services, tenant_id: int, promise: _Promise) -> tuple[JobView, Dispatch]:
     """The promise; raises _Replay where another request with the key came first."""
     job_id = UUID(int=uuid_utils.compat.uuid7().int)
-    request = submission.request
+    submission = promise.submission
     with services.database.begin() as connection:
         if submission.key is not None:
             earlier = idempotency.claim(
@@ -191,29 +145,49 @@ def _commit(
             )
             if earlier is not None:
                 raise _Replay(earlier)
-        corpus = corpora.held(connection, tenant_id, request.corpus)
-        if corpus is None:
+        name = submission.request.corpus
+        source = sources.corpus(connection, tenant_id, name) if name is not None else Source()
+        if source is None:
             raise no_corpus()
-        space = spaces.of_corpus(connection, tenant_id, corpus.id)[0]
-        ids = contents.put(connection, tenant_id, queries)
-        new = NewJob(
-            id=job_id,
-            tenant_id=tenant_id,
-            kind=submission.kind,
-            corpus_id=corpus.id,
-            corpus_name=corpus.name,
-            space_id=space.id,
-            encoder_id=space.encoder_id,
-            encoder_queue=registry.encoder_of(connection, space.encoder_id).queue,
-            scorer_id=scorer.id,
-            k=request.k,
-            top_n=submission.top_n,
-            query_content_ids=[ids[query.sha256] for query in queries],
-            metadata=request.metadata,
-            queries_per_slice=services.settings.retrieve_slice_queries,
-            trace=trace,
-        )
-        dispatch = jobs.submit(connection, new)
+        ids = contents.put(connection, tenant_id, promise.contents)
+        new = _new_job(services, tenant_id, job_id, promise, source, ids)
+        if promise.documents:
+            sent = rows(promise.documents, ids)
+            dispatch = documents.submit(connection, new, sent, services.settings.slice_pairs)
+        else:
+            dispatch = jobs.submit(connection, new)
         view = jobs.view(connection, tenant_id, job_id)
     assert view is not None
     return view, dispatch
+
+
+def _new_job(
+    services: Services,
+    tenant_id: int,
+    job_id: UUID,
+    promise: _Promise,
+    source: Source,
+    ids: Mapping[bytes, int],
+) -> NewJob:
+    submission, request = promise.submission, promise.submission.request
+    return NewJob(
+        id=job_id,
+        tenant_id=tenant_id,
+        kind=submission.kind,
+        corpus_id=source.corpus_id,
+        corpus_name=source.corpus_name,
+        space_id=source.space_id,
+        encoder_id=source.encoder_id,
+        encoder_queue=source.encoder_queue,
+        scorer_id=promise.scorer.id,
+        k=submission.k,
+        top_n=submission.top_n,
+        query_content_ids=[ids[query.sha256] for query in promise.queries],
+        filter=request.filter,
+        blend=request.blend,
+        min_score=request.min_score,
+        time_limit=timedelta(seconds=request.time_limit_s) if request.time_limit_s else None,
+        metadata=request.metadata,
+        queries_per_slice=services.settings.retrieve_slice_queries,
+        trace=promise.trace,
+    )

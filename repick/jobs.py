@@ -41,7 +41,8 @@ class JobState(StrEnum):
 
 _LIVE_EXITS = frozenset({JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED})
 MOVES: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RETRIEVING}) | _LIVE_EXITS,
+    JobState.QUEUED: frozenset({JobState.RETRIEVING, JobState.SCORING, JobState.RANKING})
+    | _LIVE_EXITS,
     JobState.RETRIEVING: frozenset({JobState.SCORING, JobState.RANKING}) | _LIVE_EXITS,
     JobState.SCORING: frozenset({JobState.RANKING}) | _LIVE_EXITS,
     JobState.RANKING: frozenset({JobState.SUCCEEDED}) | _LIVE_EXITS,
@@ -58,6 +59,18 @@ class Stage(StrEnum):
     RETRIEVE = "retrieve"
     SCORE = "score"
     RANK = "rank"
+
+    @property
+    def state(self) -> JobState:
+        """The state of a job of which this stage is being worked on."""
+        return _WORKED_ON[self]
+
+
+_WORKED_ON = {
+    Stage.RETRIEVE: JobState.RETRIEVING,
+    Stage.SCORE: JobState.SCORING,
+    Stage.RANK: JobState.RANKING,
+}
 
 
 class SliceState(StrEnum):
@@ -90,6 +103,7 @@ class PairScore:
 
     `margin` is None only for the `paper` readout. `enhanced_at` and `label_logits` have one entry
     a forward pass (two for `choice_balanced`); a layer is None where enhancement did not fire.
+    `cut_tokens` is how many of the document's tokens were left out to make the pair fit.
     """
 
     margin: float | None
@@ -98,6 +112,7 @@ class PairScore:
     entropy: float
     enhanced_at: tuple[int | None, ...]
     label_logits: tuple[tuple[float, ...], ...]
+    cut_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     max_query_chars: int = 8_192
     max_k: int = 1_000
     max_queries: int = 1_000
+    max_streamed_queries: int = 20_000
+    """Of a job that is sent as NDJSON, a query a line."""
+    max_sent_pairs: int = 100_000
+    """Queries times documents, where a job brings its documents along."""
 
     retrieve_slice_queries: Annotated[int, Field(ge=1)] = 64
     slice_pairs: Annotated[int, Field(ge=1)] = 64

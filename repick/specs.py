@@ -38,6 +38,13 @@ class Positions(StrEnum):
     ALL = "all"
 
 
+class LengthPolicy(StrEnum):
+    """What becomes of a pair that does not fit the model's context."""
+
+    REFUSE = "refuse"  # it is an item error
+    TRUNCATE = "truncate"  # the end of the document's text is cut off, and that is recorded
+
+
 @dataclass(frozen=True, slots=True)
 class Enhancement:
     """Visual enhancement (METHOD §3): mix α of the visual tokens where entropy exceeds γ."""
@@ -68,7 +75,7 @@ class ScorerSpec:
     enhancement: Enhancement | None = Enhancement()
     images: ImageLimits = ImageLimits()
     max_tokens: int = 8192
-    length_policy: str = "refuse"
+    length_policy: LengthPolicy = LengthPolicy.REFUSE
     dtype: str = "float32"
     quantisation: str | None = None
     prompt_sha256: str = ""
@@ -77,9 +84,10 @@ class ScorerSpec:
 
     @property
     def name(self) -> str:
-        """`model:readout`, and `model:readout:plain` where enhancement is off."""
+        """`model:readout`, then `:plain` without enhancement, `:truncate` where that is done."""
         plain = "" if self.enhancement else ":plain"
-        return f"{self.model}:{self.readout}{plain}"
+        policy = "" if self.length_policy == LengthPolicy.REFUSE else f":{self.length_policy}"
+        return f"{self.model}:{self.readout}{plain}{policy}"
 
     @property
     def queue(self) -> str:

@@ -42,14 +42,21 @@ class Sweep:
     def tick(self) -> int:
         """One round; gives how many messages were published. Raises Unavailable."""
         published = self._publish_slices() + self._publish_embeddings()
+        self._end_late()
         self._end_lost()
         return published
+
+    def _end_late(self) -> None:
+        with self.database.begin() as connection:
+            late = stages.end_late(connection)
+        for job_id in late:
+            log.warning("job ended", job_id=str(job_id), reason="time_limit")
 
     def _end_lost(self) -> None:
         """End what three workers died over, a transaction each: one large job delays no other."""
         with self.database.begin() as connection:
             embeddings.end_lost(connection)
-            stages.clear_cancelled(connection)
+            stages.clear_ended(connection)
             stages.warn_unserved(connection, UNSERVED)
         while ended := self._end_one():
             log.error("slice ended", job_id=str(ended.job_id), stage=ended.stage, slice=ended.no)

@@ -214,6 +214,12 @@ item = Table(
         ["tenant_id", "content_id"], ["content.tenant_id", "content.id"], name="fk_item_content"
     ),
     Index("ix_item_content", "tenant_id", "content_id"),
+    Index(
+        "ix_item_metadata",
+        "metadata",
+        postgresql_using="gin",
+        postgresql_ops={"metadata": "jsonb_path_ops"},
+    ),
 )
 
 space = Table(
@@ -320,6 +326,10 @@ job = Table(
     Column("pairs_reused", BigInteger, nullable=False, server_default="0"),
     Column("pairs_failed", BigInteger, nullable=False, server_default="0"),
     _json("metadata"),
+    Column("filter", JSONB(none_as_null=True)),
+    Column("blend", Double, nullable=False, server_default="0"),
+    Column("min_score", Double),
+    _time("deadline"),
     _json("warnings", "[]"),
     Column("error", JSONB(none_as_null=True)),
     Column("trace", Text),
@@ -336,6 +346,8 @@ job = Table(
     CheckConstraint(f"(finished_at IS NOT NULL) = (state IN ({FINAL_STATES}))", name="finished"),
     CheckConstraint("(error IS NOT NULL) = (state = 'failed')", name="failed_says_why"),
     CheckConstraint("top_n BETWEEN 1 AND k", name="top_n"),
+    CheckConstraint("blend BETWEEN 0 AND 1", name="blend"),
+    CheckConstraint("min_score BETWEEN 0 AND 1", name="min_score"),
     CheckConstraint("slices_left >= 0", name="slices_left"),
     CheckConstraint("pairs_done BETWEEN 0 AND pairs_total", name="pairs_done"),
     Index("ix_job_tenant", "tenant_id", "id"),
@@ -346,7 +358,18 @@ job = Table(
         postgresql_where=text(f"state NOT IN ({FINAL_STATES})"),
     ),
     Index("ix_job_corpus", "tenant_id", "corpus_id"),
-    Index("ix_job_cancelled", "finished_at", postgresql_where=text("state = 'cancelled'")),
+    Index(
+        "ix_job_metadata",
+        "metadata",
+        postgresql_using="gin",
+        postgresql_ops={"metadata": "jsonb_path_ops"},
+    ),
+    Index("ix_job_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),
+    Index(
+        "ix_job_cleared",
+        "finished_at",
+        postgresql_where=text("state = 'cancelled' OR deadline IS NOT NULL"),
+    ),
 )
 
 idempotency = Table(
@@ -374,6 +397,8 @@ job_query = Table(
     Column("query_no", Integer, nullable=False),
     _tenant(),
     Column("content_id", BigInteger, nullable=False),
+    Column("search", Text),
+    Column("matching", BigInteger),
     Column("error", JSONB(none_as_null=True)),
     PrimaryKeyConstraint("job_id", "query_no"),
     _of_job("fk_job_query_job"),
@@ -394,13 +419,14 @@ candidate = Table(
     _tenant(),
     Column("item_id", BigInteger, nullable=False),
     Column("external_id", Text, nullable=False),
-    Column("content_id", BigInteger, nullable=False),
+    Column("content_id", BigInteger),
     Column("coarse_score", Double),
     Column("pair_no", Integer),
     Column("error_code", Text),
     Column("retryable", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("job_id", "query_no", "coarse_rank"),
     _of_job("fk_candidate_job"),
+    CheckConstraint("content_id IS NOT NULL OR error_code IS NOT NULL", name="content"),
     Index("ix_candidate_pair", "job_id", "pair_no"),
 )
 
@@ -451,6 +477,7 @@ pair_score = Table(
     Column("entropy", Double, nullable=False),
     Column("enhanced_at", ARRAY(SmallInteger), nullable=False),
     Column("label_logits", JSONB, nullable=False),
+    Column("cut_tokens", Integer, nullable=False, server_default="0"),
     Column("provenance_id", ForeignKey("provenance.id"), nullable=False),
     _now("created_at"),
     _now("last_used_at"),
@@ -477,6 +504,10 @@ ranking = Table(
     Column("untrained", Boolean, nullable=False),
     Column("asked", Integer, nullable=False),
     Column("found", Integer, nullable=False),
+    Column("search", Text),
+    Column("matching", BigInteger),
+    Column("blend", Double, nullable=False, server_default="0"),
+    Column("min_score", Double),
     Column("external_ids", ARRAY(Text), nullable=False),
     Column("content_ids", ARRAY(BigInteger), nullable=False),
     Column("scores", ARRAY(Double), nullable=False),
@@ -486,6 +517,7 @@ ranking = Table(
     Column("enhanced_at", ARRAY(SmallInteger), nullable=False),
     Column("coarse_ranks", ARRAY(Integer), nullable=False),
     Column("coarse_scores", ARRAY(Double), nullable=False),
+    Column("cut_tokens", ARRAY(Integer)),
     _json("errors", "[]"),
     _now("created_at"),
     PrimaryKeyConstraint("job_id", "query_no"),
@@ -502,6 +534,7 @@ ranking = Table(
                 "enhanced_at",
                 "coarse_ranks",
                 "coarse_scores",
+                "cut_tokens",
             )
         ),
         name="one_length",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
 from repick.jobs import PairScore
-from repick.specs import EncoderSpec, Readout, ScorerSpec
+from repick.specs import EncoderSpec, LengthPolicy, Readout, ScorerSpec
 
 DIMENSION = 8
 ENCODER = EncoderSpec("fake-encoder", "fake", "w", "t", DIMENSION)
@@ -55,7 +55,8 @@ class FakePair:
 class FakeFineModel:
     """Margins from the hash of the pair.
 
-    Documents with `unreadable` cannot be prepared; `not finite` and `breaks` spoil their batch.
+    Documents with `unreadable` cannot be prepared; `not finite` and `breaks` spoil their batch. Of
+    `endless` ones, which are too long, a specification that truncates cuts off seven tokens.
     """
 
     specs: tuple[ScorerSpec, ...] = (SCORER,)
@@ -64,6 +65,8 @@ class FakeFineModel:
 
     def prepare(self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec) -> Any:
         if "unreadable" in (document.text or ""):
+            raise ContentError("too_long", "the pair does not fit")
+        if "endless" in (document.text or "") and spec.length_policy is LengthPolicy.REFUSE:
             raise ContentError("too_long", "the pair does not fit")
         return FakePair(query, document, spec)
 
@@ -74,7 +77,13 @@ class FakeFineModel:
         if "breaks" in texts:
             raise RuntimeError("out of luck")
         self.scored += [(pair.query.content_id, pair.document.content_id) for pair in pairs]
-        return [pair_score(pair.query, pair.document, pair.spec.readout) for pair in pairs]
+        return [
+            replace(
+                pair_score(pair.query, pair.document, pair.spec.readout),
+                cut_tokens=7 if "endless" in (pair.document.text or "") else 0,
+            )
+            for pair in pairs
+        ]
 
 
 def pair_score(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -21,7 +23,7 @@ from repick.logs import configure
 from repick.media import MediaFolder
 from repick.queue import make_app
 from repick.settings import Settings
-from repick.specs import ImageLimits, Readout, ScorerSpec, fingerprint
+from repick.specs import ImageLimits, LengthPolicy, Readout, ScorerSpec, fingerprint
 from repick.store import registry
 from repick.store.database import Database
 from repick.store.stages import RANK_QUEUE
@@ -85,7 +87,7 @@ def fine(settings: Settings) -> int:
         dtype=settings.dtype,
         images=ImageLimits(settings.min_pixels, settings.max_pixels),
     )
-    specs = {fingerprint(spec): spec for spec in _passing(model)}
+    specs = {fingerprint(spec): spec for spec in with_truncation(_passing(model))}
     queue = next(iter(specs.values())).queue
     app = make_app(settings.broker_url, [queue, bulk_queue(queue)])
     database = Database(settings.database_url)
@@ -114,6 +116,11 @@ def _passing(model: FineModel) -> list[ScorerSpec]:
     if not passed:
         raise failure
     return passed
+
+
+def with_truncation(specs: Sequence[ScorerSpec]) -> list[ScorerSpec]:
+    """Each specification, and after them those that cut a document which does not fit."""
+    return [*specs, *(replace(spec, length_policy=LengthPolicy.TRUNCATE) for spec in specs)]
 
 
 def _runtime(

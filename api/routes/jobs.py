@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Annotated, Any
 from uuid import UUID
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import openapi, submission
+from api import events, ndjson, openapi, strict_json, submission
+from api.audit_views import AuditOut, audit_out
 from api.auth import Reader, Submitter
+from api.job_checks import check
 from api.job_views import JobOut, JobsOut, RankingOut, RankingsOut, job_out, job_path, summary
 from api.pages import Cursor, Limit, next_link
-from api.payload import read_json
-from api.schemas import JOB_EXAMPLES, JobRequest
+from api.payload import content_type, parse, read
+from api.schemas import JOB_EXAMPLES, JobRequest, printable
 from api.services import Services, services_of
 from api.waiting import seconds_to_wait, until_final
 from repick.errors import Conflict, InvalidField, NotFound
 from repick.jobs import JobState
-from repick.store import jobs, rankings
-from repick.store.jobs import JobView
+from repick.store import audits, jobs, rankings
+from repick.store.jobs import JobView, Wanted
 from repick.store.rankings import Ranking
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -31,8 +35,14 @@ Key = Annotated[
     str | None,
     Header(alias="Idempotency-Key", description="The same key and body give the same job."),
 ]
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
+_FORMS: Mapping[str, Callable[[bytes], JobRequest]] = {
+    "application/json": partial(parse, model=JobRequest),
+    ndjson.MEDIA_TYPE: ndjson.job,
+}
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 PAGE_QUERIES, PAGE_HITS = 100, 10_000
+MAX_QUERY_NO = 2**31 - 1
 
 
 @router.post(
@@ -40,7 +50,7 @@ PAGE_QUERIES, PAGE_HITS = 100, 10_000
     status_code=202,
     response_model=JobOut,
     responses={200: {"model": JobOut}, **openapi.errors(400, 404, 409, 413, 415)},
-    openapi_extra=openapi.json_body(JobRequest, **JOB_EXAMPLES),
+    openapi_extra=openapi.job_body(JobRequest, JOB_EXAMPLES),
 )
 async def submit_job(
     request: Request,
@@ -53,10 +63,11 @@ async def submit_job(
     if key is not None and not _KEY.fullmatch(key):
         detail = "1 to 255 printable ASCII characters without blanks"
         raise InvalidField("Idempotency-Key", detail, code="invalid_idempotency_key")
-    wanted = await read_json(request, JobRequest)
+    streamed = content_type(request).get_content_type() == ndjson.MEDIA_TYPE
+    wanted = await read(request, _FORMS)
 
     def work() -> submission.Submitted:
-        checked = submission.check(wanted, key, services.settings)
+        checked = check(wanted, key, services.settings, streamed=streamed)
         return submission.submit(services, who.tenant_id, checked, request.state.request_id)
 
     done = await to_thread.run_sync(work, limiter=services.uploads)
@@ -73,19 +84,33 @@ def list_jobs(
     who: Reader,
     services: Serviced,
     state: Annotated[JobState | None, Query()] = None,
+    corpus: Annotated[
+        str | None, Query(max_length=200, description="Jobs over the corpus of this name.")
+    ] = None,
+    metadata: Annotated[
+        str | None,
+        Query(
+            max_length=2048,
+            description="A JSON object; jobs whose metadata contain it.",
+            examples=['{"run": "nightly"}'],
+        ),
+    ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JobsOut:
     """Jobs, the newest first, without their rankings."""
+    wanted = Wanted(state, corpus, _metadata(metadata))
     purpose = f"jobs.{who.tenant_id}"
     before = UUID(services.cursors.read(purpose, cursor)) if cursor is not None else None
     with services.database.begin() as connection:
-        page = jobs.listed(connection, who.tenant_id, before, limit + 1, state)
+        page = jobs.listed(connection, who.tenant_id, before, limit + 1, wanted)
     link = None
     if len(page) > limit:
         page = page[:limit]
         last = services.cursors.write(purpose, str(page[-1].id))
-        link = next_link("/v1/jobs", state=state, limit=limit, cursor=last)
+        link = next_link(
+            "/v1/jobs", state=state, corpus=corpus, metadata=metadata, limit=limit, cursor=last
+        )
     return JobsOut(items=[summary(one) for one in page], next=link)
 
 
@@ -103,17 +128,57 @@ async def show_job(
     return await run_in_threadpool(_full, response, services, who.tenant_id, view)
 
 
-@router.get("/{job_id}/rankings", response_model=RankingsOut, responses=openapi.errors(400, 404))
+@router.get("/{job_id}/events", response_class=Response, responses=openapi.EVENTS)
+async def job_events(
+    request: Request,
+    who: Reader,
+    services: Serviced,
+    job_id: UUID,
+    last_id: LastEventId = None,
+) -> Response:
+    """Server-sent events: `progress` whenever the job's state or progress changes, and its `end`.
+
+    `Last-Event-ID` leaves out what the client was told; 204 where that was the end.
+    """
+    view = await run_in_threadpool(_one, services, who.tenant_id, job_id)
+    return await events.answer(request, services, who.tenant_id, view, last_id)
+
+
+@router.get("/{job_id}/rankings", response_model=RankingsOut, responses=openapi.RANKINGS)
 def list_rankings(
-    who: Reader, services: Serviced, job_id: UUID, cursor: Cursor = None
-) -> RankingsOut:
-    """The rankings that the job has so far, by query."""
+    request: Request, who: Reader, services: Serviced, job_id: UUID, cursor: Cursor = None
+) -> RankingsOut | Response:
+    """The rankings that the job has so far, by query: in pages, or as NDJSON all of them."""
     view = _one(services, who.tenant_id, job_id)
     after = -1
     if cursor is not None:
         after = int(services.cursors.read(f"rankings.{job_id}", cursor))
+    if ndjson.wanted(request):
+        return ndjson.streamed(_every(services, who.tenant_id, view, after))
     page, link = _page(services, who.tenant_id, view, after)
     return RankingsOut(items=[RankingOut.of(one) for one in page], next=link)
+
+
+@router.get(
+    "/{job_id}/rankings/{query}/{item:path}",
+    response_model=AuditOut,
+    responses=openapi.errors(404),
+)
+def show_score(
+    who: Reader,
+    services: Serviced,
+    job_id: UUID,
+    query: Annotated[int, Path(ge=0, le=MAX_QUERY_NO)],
+    item: str,
+) -> AuditOut:
+    """How a hit came by its score: prompts, logits of the labels, the scorer in full, where."""
+    _one(services, who.tenant_id, job_id)
+    with services.database.begin() as connection:
+        known = printable(item)
+        found = audits.find(connection, who.tenant_id, job_id, query, item) if known else None
+    if found is None:
+        raise NotFound("this query's ranking has no such hit", code="hit_not_found")
+    return audit_out(job_id, query, found)
 
 
 @router.post("/{job_id}/cancel", response_model=JobOut, responses=openapi.errors(404, 409))
@@ -125,6 +190,15 @@ def cancel_job(response: Response, who: Submitter, services: Serviced, job_id: U
     if not cancelled:
         raise Conflict("the job has ended already", code="job_final", job=job_id, state=view.state)
     return _full(response, services, who.tenant_id, view)
+
+
+def _metadata(given: str | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    value = strict_json.parse(given.encode())
+    if not isinstance(value, dict):
+        raise InvalidField("metadata", "a JSON object is wanted here")
+    return value
 
 
 async def _awaited(
@@ -158,7 +232,7 @@ def _page(
     services: Services, tenant_id: int, view: JobView, after: int
 ) -> tuple[list[Ranking], str | None]:
     """Rankings past query number `after`, and the link to those past them."""
-    limit = max(1, min(PAGE_QUERIES, PAGE_HITS // view.top_n))
+    limit = _page_size(view)
     with services.database.begin() as connection:
         page = rankings.read(connection, tenant_id, view.id, after, limit + 1)
     if len(page) <= limit:
@@ -166,3 +240,19 @@ def _page(
     page = page[:limit]
     last = services.cursors.write(f"rankings.{view.id}", page[-1].query_no)
     return page, next_link(f"{job_path(view.id)}/rankings", cursor=last)
+
+
+def _every(services: Services, tenant_id: int, view: JobView, after: int) -> Iterator[RankingOut]:
+    """Every ranking past query number `after`, read page by page as they are sent."""
+    limit = _page_size(view)
+    while True:
+        with services.database.begin() as connection:
+            page = rankings.read(connection, tenant_id, view.id, after, limit)
+        yield from (RankingOut.of(one) for one in page)
+        if len(page) < limit:
+            return
+        after = page[-1].query_no
+
+
+def _page_size(view: JobView) -> int:
+    return max(1, min(PAGE_QUERIES, PAGE_HITS // view.top_n))

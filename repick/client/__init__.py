@@ -18,6 +18,7 @@ from repick.client.api import Client
 from repick.client.transport import ApiError
 from repick.client.values import (
     Corpus,
+    Document,
     Failure,
     Hit,
     Item,
@@ -34,6 +35,7 @@ __all__ = [
     "ApiError",
     "Client",
     "Corpus",
+    "Document",
     "Failure",
     "Hit",
     "Item",

@@ -15,6 +15,7 @@ import httpx
 from repick.client.transport import Transport
 from repick.client.values import (
     Corpus,
+    Document,
     Failure,
     Item,
     Job,
@@ -22,6 +23,7 @@ from repick.client.values import (
     PutResult,
     Query,
     Ranking,
+    document_body,
     item_body,
     query_body,
 )
@@ -98,26 +100,44 @@ class Client:
 
     def submit(
         self,
-        corpus: str,
+        corpus: str | None,
         queries: Query | Sequence[Query],
         *,
-        k: int = 20,
+        documents: Sequence[Document] | None = None,
+        k: int | None = None,
         top_n: int | None = None,
         scorer: str | None = None,
         instruction: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+        blend: float | None = None,
+        min_score: float | None = None,
+        length_policy: str | None = None,
+        time_limit_s: int | None = None,
         kind: JobKind | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Submit a job; a key of its own makes repeating a lost request harmless."""
+        """Submit a job over a corpus or, with None for it, over `documents`.
+
+        A key of its own makes repeating a lost request harmless. Raises OSError for an image file
+        that cannot be read.
+        """
         optional = {
+            "corpus": corpus,
+            "documents": [document_body(one) for one in documents] if documents else None,
+            "k": k,
             "top_n": top_n,
             "scorer": scorer,
             "instruction": instruction,
+            "filter": dict(filter) if filter is not None else None,
+            "blend": blend,
+            "min_score": min_score,
+            "length_policy": length_policy,
+            "time_limit_s": time_limit_s,
             "kind": kind,
             "metadata": dict(metadata) if metadata else None,
         }
-        body = {"corpus": corpus, "k": k} | {n: v for n, v in optional.items() if v is not None}
+        body: dict[str, Any] = {name: v for name, v in optional.items() if v is not None}
         if isinstance(queries, Query):
             body["query"] = query_body(queries)
         else:
@@ -165,7 +185,7 @@ class Client:
 
     def rank(
         self,
-        corpus: str,
+        corpus: str | None,
         queries: Query | Sequence[Query],
         *,
         on_progress: Callable[[JobSummary], None] | None = None,

@@ -34,6 +34,16 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """A candidate that a job brings along; `score` is the caller's own, kept as coarse score."""
+
+    id: str
+    text: str | None = None
+    image: Image | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An item that was not stored, or has no vector."""
 
@@ -93,7 +103,10 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One place of a ranking; `enhanced_at` is the decoder layer that fired, or None."""
+    """One place of a ranking; `enhanced_at` is the decoder layer that fired, or None.
+
+    `cut_tokens`: so many tokens of the document's text were left out to make the pair fit.
+    """
 
     rank: int
     id: str
@@ -104,16 +117,27 @@ class Hit:
     enhanced_at: int | None
     coarse_rank: int
     coarse_score: float | None
+    cut_tokens: int = 0
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Hit:
+        """What this client knows of a hit; a newer API may say more."""
+        return cls(**{name: one for name, one in value.items() if name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """One query's hits; `errors` are candidates that could not be scored."""
+    """One query's hits; `errors` are candidates that could not be scored.
+
+    `search` is `exact` or `index`; `matching` counts the items that the filter leaves.
+    """
 
     query: int
     asked: int
     found: int
     untrained: bool
+    search: str | None
+    matching: int | None
     hits: tuple[Hit, ...]
     errors: tuple[Mapping[str, Any], ...]
 
@@ -124,7 +148,9 @@ class Ranking:
             asked=value["asked"],
             found=value["found"],
             untrained=value["untrained"],
-            hits=tuple(Hit(**hit) for hit in value["hits"]),
+            search=value.get("search"),
+            matching=value.get("matching"),
+            hits=tuple(Hit.of(hit) for hit in value["hits"]),
             errors=tuple(value["errors"]),
         )
 
@@ -155,6 +181,11 @@ class JobSummary:
     k: int
     top_n: int
     queries: int
+    filter: Mapping[str, Any] | None
+    blend: float
+    min_score: float | None
+    length_policy: str
+    deadline: datetime | None
     progress: Progress
     metadata: Mapping[str, Any]
     warnings: tuple[Mapping[str, Any], ...]
@@ -186,9 +217,13 @@ class Job(JobSummary):
 
 def _facts(value: Mapping[str, Any]) -> dict[str, Any]:
     same = ("id", "corpus", "untrained", "k", "top_n", "queries", "metadata", "error")
-    times = {name: _time(value[name]) for name in ("created_at", "started_at", "finished_at")}
+    # An older API does not say these.
+    later = {"filter": None, "blend": 0.0, "min_score": None, "length_policy": "refuse"}
+    moments = ("created_at", "started_at", "finished_at", "deadline")
+    times = {name: _time(value.get(name)) for name in moments}
     return (
         {name: value[name] for name in same}
+        | {name: value.get(name, absent) for name, absent in later.items()}
         | times
         | {
             "state": JobState(value["state"]),
@@ -217,6 +252,11 @@ def query_body(query: Query) -> dict[str, Any]:
 def item_body(item: Item) -> dict[str, Any]:
     metadata = {"metadata": dict(item.metadata)} if item.metadata else {}
     return {"id": item.id} | _parts(item.text, item.image) | metadata
+
+
+def document_body(document: Document) -> dict[str, Any]:
+    score = {"score": document.score} if document.score is not None else {}
+    return {"id": document.id} | _parts(document.text, document.image) | score
 
 
 def _parts(text: str | None, image: Image | None) -> dict[str, Any]:

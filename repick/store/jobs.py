@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, func, insert, select, text
 
 from repick.jobs import JobKind, JobState, SliceState, Stage
+from repick.specs import LengthPolicy
 from repick.store.slices import REPUBLISH_AFTER, Dispatch
 from repick.tables import encoder, job, job_query, scorer
 from repick.tables import slice as slices
@@ -18,22 +19,29 @@ from repick.tables import slice as slices
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A validated job: what it ranks is resolved to ids, its queries to stored contents."""
+    """A validated job: what it ranks is resolved to ids, its queries to stored contents.
+
+    Without a corpus it has no space and no encoder either: `repick.store.documents`.
+    """
 
     id: UUID
     tenant_id: int
     kind: JobKind
-    corpus_id: int
-    corpus_name: str
-    space_id: int
-    encoder_id: int
-    encoder_queue: str
+    corpus_id: int | None
+    corpus_name: str | None
+    space_id: int | None
+    encoder_id: int | None
+    encoder_queue: str | None
     scorer_id: int
     k: int
     top_n: int
     query_content_ids: Sequence[int]
     metadata: Mapping[str, Any]
     queries_per_slice: int
+    filter: Mapping[str, Any] | None = None
+    blend: float = 0.0
+    min_score: float | None = None
+    time_limit: timedelta | None = None
     trace: str | None = None
 
 
@@ -57,6 +65,11 @@ class JobView:
     pairs_done: int
     pairs_reused: int
     pairs_failed: int
+    filter: Mapping[str, Any] | None
+    blend: float
+    min_score: float | None
+    length_policy: LengthPolicy
+    deadline: datetime | None
     metadata: Mapping[str, Any]
     warnings: Sequence[Mapping[str, Any]]
     error: Mapping[str, Any] | None
@@ -65,9 +78,30 @@ class JobView:
     finished_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs are listed: of a state, over a corpus, with metadata that contain these."""
+
+    state: JobState | None = None
+    corpus: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+ANY_JOB = Wanted()
+
+
 def submit(connection: Connection, new: NewJob) -> Dispatch:
     """Insert the job, its queries and its retrieval slices; give what to publish after commit."""
+    assert new.encoder_queue is not None
     ranges = chunks(len(new.query_content_ids), new.queries_per_slice)
+    insert_job(connection, new, slices_left=len(ranges))
+    queue = new.kind.queue(new.encoder_queue)
+    insert_slices(connection, new.id, new.tenant_id, Stage.RETRIEVE, queue, ranges)
+    return Dispatch(new.id, Stage.RETRIEVE, queue, len(ranges))
+
+
+def insert_job(connection: Connection, new: NewJob, slices_left: int) -> None:
+    """Insert a queued job and its queries; its slices must follow in the same transaction."""
     connection.execute(
         insert(job).values(
             id=new.id,
@@ -82,7 +116,11 @@ def submit(connection: Connection, new: NewJob) -> Dispatch:
             k=new.k,
             top_n=new.top_n,
             query_count=len(new.query_content_ids),
-            slices_left=len(ranges),
+            slices_left=slices_left,
+            filter=dict(new.filter) if new.filter is not None else None,
+            blend=new.blend,
+            min_score=new.min_score,
+            deadline=func.now() + new.time_limit if new.time_limit is not None else None,
             metadata=dict(new.metadata),
             trace=new.trace,
         )
@@ -94,9 +132,6 @@ def submit(connection: Connection, new: NewJob) -> Dispatch:
             for no, content in enumerate(new.query_content_ids)
         ],
     )
-    queue = new.kind.queue(new.encoder_queue)
-    insert_slices(connection, new.id, new.tenant_id, Stage.RETRIEVE, queue, ranges)
-    return Dispatch(new.id, Stage.RETRIEVE, queue, len(ranges))
 
 
 def chunks(count: int, size: int) -> list[tuple[int, int]]:
@@ -141,14 +176,18 @@ def listed(
     tenant_id: int,
     before: UUID | None,
     limit: int,
-    state: JobState | None = None,
+    wanted: Wanted = ANY_JOB,
 ) -> list[JobView]:
     """Up to `limit` of the tenant's jobs, the newest first, those older than `before`."""
     statement = _views(tenant_id).order_by(job.c.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(job.c.id < before)
-    if state is not None:
-        statement = statement.where(job.c.state == state)
+    if wanted.state is not None:
+        statement = statement.where(job.c.state == wanted.state)
+    if wanted.corpus is not None:
+        statement = statement.where(job.c.corpus_name == wanted.corpus)
+    if wanted.metadata:
+        statement = statement.where(job.c.metadata.contains(dict(wanted.metadata)))
     return [_view(row) for row in connection.execute(statement)]
 
 
@@ -169,6 +208,7 @@ def _views(tenant_id: int) -> Any:
             encoder.c.fingerprint.label("encoder_fingerprint"),
             scorer.c.name.label("scorer"),
             scorer.c.fingerprint.label("scorer_fingerprint"),
+            scorer.c.specification["length_policy"].astext.label("length_policy"),
             (scorer.c.untrained | func.coalesce(encoder.c.untrained, False)).label("untrained"),
         )
         .join(scorer, scorer.c.id == job.c.scorer_id)
@@ -178,4 +218,5 @@ def _views(tenant_id: int) -> Any:
 
 
 def _view(row: Row[Any]) -> JobView:
-    return JobView(**{name: getattr(row, name) for name in JobView.__dataclass_fields__})
+    facts = {name: getattr(row, name) for name in JobView.__dataclass_fields__}
+    return JobView(**facts | {"length_policy": LengthPolicy(row.length_policy)})

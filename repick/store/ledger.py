@@ -108,7 +108,7 @@ def commit_batch(
     done = len(scores) + len(failures)
     slices.renew(connection, held, lease, done)
     if scores:
-        _insert_scores(connection, held.tenant_id, work.scorer_id, scores, provenance_id)
+        insert_scores(connection, held.tenant_id, work.scorer_id, scores, provenance_id)
     if failures:
         _mark_failures(connection, held, failures)
     connection.execute(
@@ -120,13 +120,14 @@ def commit_batch(
     )
 
 
-def _insert_scores(
+def insert_scores(
     connection: Connection,
     tenant_id: int,
     scorer_id: int,
     scores: Mapping[OpenPair, PairScore],
     provenance_id: int,
 ) -> None:
+    """Add scores to the ledger; those that it has already stay."""
     rows = [
         {
             "tenant": tenant_id,
@@ -139,6 +140,7 @@ def _insert_scores(
             "entropy": score.entropy,
             "enhanced_at": list(score.enhanced_at),
             "label_logits": json.dumps(score.label_logits),
+            "cut_tokens": score.cut_tokens,
             "provenance": provenance_id,
         }
         for pair, score in sorted(scores.items(), key=lambda entry: _order(entry[0]))
@@ -146,9 +148,10 @@ def _insert_scores(
     connection.execute(
         text(
             "INSERT INTO pair_score (tenant_id, query_id, document_id, scorer_id, margin, score,"
-            " label_mass, entropy, enhanced_at, label_logits, provenance_id)"
+            " label_mass, entropy, enhanced_at, label_logits, cut_tokens, provenance_id)"
             " VALUES (:tenant, :query, :document, :scorer, :margin, :score, :label_mass, :entropy,"
-            " :enhanced_at, CAST(:label_logits AS jsonb), :provenance) ON CONFLICT DO NOTHING"
+            " :enhanced_at, CAST(:label_logits AS jsonb), :cut_tokens, :provenance)"
+            " ON CONFLICT DO NOTHING"
         ),
         rows,
     )

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from repick import filters
 from repick.errors import NotFound
 from repick.jobs import Slice
 from repick.store import embeddings, spaces, stages
-from repick.store.spaces import Space
+from repick.store.spaces import Plan, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +25,14 @@ class Retrieval:
 
     space: Space
     k: int
+    plan: Plan
     queries: tuple[OpenQuery, ...]
 
 
 def retrieval(connection: Connection, held: Slice) -> Retrieval:
     """What is left of a held retrieval slice. Raises NotFound when its corpus was deleted."""
     job = connection.execute(
-        text("SELECT k, space_id FROM job WHERE id = :job"),
+        text("SELECT k, space_id, filter FROM job WHERE id = :job"),
         {"job": held.job_id},
     ).one()
     space = spaces.by_id(connection, job.space_id)
@@ -46,15 +48,28 @@ def retrieval(connection: Connection, held: Slice) -> Retrieval:
         {"job": held.job_id, "first": held.first, "last": held.last},
     )
     queries = tuple(OpenQuery(row.query_no, row.content_id) for row in rows)
-    return Retrieval(space, job.k, queries)
+    wanted = filters.parse(job.filter) if job.filter is not None else None
+    plan = spaces.plan(connection, space, wanted)
+    return Retrieval(space, job.k, plan, queries)
 
 
 def search_into(
     connection: Connection, held: Slice, task: Retrieval, query_no: int, vector: list[float]
 ) -> None:
-    """Search the space with one query's vector and store its candidates."""
-    stages.propose(
-        connection, held, query_no, spaces.search(connection, task.space, vector, task.k)
+    """Search the space with one query's vector; store its candidates and how they were found."""
+    found = spaces.search(connection, task.space, vector, task.k, planned=task.plan)
+    stages.propose(connection, held, query_no, found)
+    connection.execute(
+        text(
+            "UPDATE job_query SET search = :search, matching = :matching"
+            " WHERE job_id = :job AND query_no = :query"
+        ),
+        {
+            "search": task.plan.search,
+            "matching": task.plan.matching,
+            "job": held.job_id,
+            "query": query_no,
+        },
     )
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from repick.jobs import Slice
-from repick.ranking import Candidate, failure, ranked
+from repick.ranking import Candidate, Order, failure, ranked
 from repick.specs import Readout
 from repick.store import stages
 
@@ -22,8 +22,8 @@ class Ask:
     """What a job's rankings are made of, beside their candidates."""
 
     k: int
-    top_n: int
     readout: Readout
+    order: Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Hit:
     enhanced_at: int | None
     coarse_rank: int
     coarse_score: float | None
+    cut_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,10 @@ class Ranking:
     query_no: int
     asked: int
     found: int
+    search: str | None
+    matching: int | None
+    blend: float
+    min_score: float | None
     untrained: bool
     hits: tuple[Hit, ...]
     errors: Sequence[Mapping[str, Any]]
@@ -64,12 +69,13 @@ class QueryError:
 def ask(connection: Connection, job_id: UUID) -> Ask:
     row = connection.execute(
         text(
-            "SELECT k, top_n, scorer.readout FROM job JOIN scorer ON scorer.id = job.scorer_id"
-            " WHERE job.id = :job"
+            "SELECT k, top_n, blend, min_score, scorer.readout FROM job"
+            " JOIN scorer ON scorer.id = job.scorer_id WHERE job.id = :job"
         ),
         {"job": job_id},
     ).one()
-    return Ask(row.k, row.top_n, Readout(row.readout))
+    order = Order(row.top_n, row.blend, row.min_score)
+    return Ask(row.k, Readout(row.readout), order)
 
 
 def unranked(connection: Connection, held: Slice) -> list[int]:
@@ -92,6 +98,7 @@ def candidates(connection: Connection, job_id: UUID, query_no: int) -> list[Cand
         text(
             "SELECT c.item_id, c.external_id, c.content_id, c.coarse_rank, c.coarse_score,"
             " p.score, p.margin, p.label_mass, p.entropy, p.enhanced_at,"
+            " coalesce(p.cut_tokens, 0) AS cut_tokens,"
             " c.error_code, c.retryable FROM candidate c"
             " JOIN job ON job.id = c.job_id"
             " JOIN job_query q ON q.job_id = c.job_id AND q.query_no = c.query_no"
@@ -110,7 +117,7 @@ def rank(connection: Connection, held: Slice, query_no: int, ask: Ask) -> None:
     if error := failure(found, _reason(connection, held)):
         stages.fail_query(connection, held.job_id, query_no, error)
         return
-    write(connection, held, query_no, ask, found, ranked(found, ask.readout, ask.top_n))
+    write(connection, held, query_no, ask, found, ranked(found, ask.readout, ask.order))
 
 
 def _reason(connection: Connection, held: Slice) -> str | None:
@@ -149,6 +156,7 @@ def write(
         "enhanced_at": [one.first_enhanced_at for one in hits],
         "coarse_ranks": [one.coarse_rank for one in hits],
         "coarse_scores": [one.coarse_score for one in hits],
+        "cut_tokens": [one.cut_tokens for one in hits],
     }
     connection.execute(
         _WRITE,
@@ -166,16 +174,19 @@ def write(
 _WRITE = text(
     """
     INSERT INTO ranking (job_id, query_no, tenant_id, scorer_id, encoder_id, untrained, asked,
-        found, external_ids, content_ids, scores, margins, label_masses, entropies, enhanced_at,
-        coarse_ranks, coarse_scores, errors)
+        found, search, matching, blend, min_score, external_ids, content_ids, scores, margins,
+        label_masses, entropies, enhanced_at, coarse_ranks, coarse_scores, cut_tokens, errors)
     SELECT job.id, :query, job.tenant_id, job.scorer_id, job.encoder_id,
         scorer.untrained OR coalesce(encoder.untrained, false), :asked, :found,
+        q.search, q.matching, job.blend, job.min_score,
         CAST(:external_ids AS text[]), CAST(:content_ids AS bigint[]),
         CAST(:scores AS double precision[]), CAST(:margins AS double precision[]),
         CAST(:label_masses AS double precision[]), CAST(:entropies AS double precision[]),
         CAST(:enhanced_at AS smallint[]), CAST(:coarse_ranks AS integer[]),
-        CAST(:coarse_scores AS double precision[]), CAST(:errors AS jsonb)
+        CAST(:coarse_scores AS double precision[]), CAST(:cut_tokens AS integer[]),
+        CAST(:errors AS jsonb)
     FROM job JOIN scorer ON scorer.id = job.scorer_id
+    JOIN job_query q ON q.job_id = job.id AND q.query_no = :query
     LEFT JOIN encoder ON encoder.id = job.encoder_id
     WHERE job.id = :job AND job.finished_at IS NULL FOR SHARE OF job
     ON CONFLICT (job_id, query_no) DO NOTHING
@@ -195,6 +206,12 @@ def read(
         {"job": job_id, "tenant": tenant_id, "after": after, "limit": limit},
     )
     return [_ranking(row) for row in rows]
+
+
+def count(connection: Connection, tenant_id: int, job_id: UUID) -> int:
+    """How many of the job's queries have their ranking."""
+    statement = text("SELECT count(*) FROM ranking WHERE job_id = :job AND tenant_id = :tenant")
+    return int(connection.execute(statement, {"job": job_id, "tenant": tenant_id}).scalar_one())
 
 
 def query_errors(connection: Connection, tenant_id: int, job_id: UUID) -> list[QueryError]:
@@ -219,9 +236,20 @@ def _ranking(row: Row[Any]) -> Ranking:
         row.enhanced_at,
         row.coarse_ranks,
         row.coarse_scores,
+        row.cut_tokens or [0] * len(row.scores),
         strict=True,
     )
     hits = tuple(Hit(rank, *place) for rank, place in enumerate(places, start=1))
     return Ranking(
-        row.query_no, row.asked, row.found, row.untrained, hits, row.errors, row.created_at
+        row.query_no,
+        row.asked,
+        row.found,
+        row.search,
+        row.matching,
+        row.blend,
+        row.min_score,
+        row.untrained,
+        hits,
+        row.errors,
+        row.created_at,
     )

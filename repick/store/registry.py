@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from repick.specs import EncoderSpec, ScorerSpec, fingerprint, specification
+from repick.specs import EncoderSpec, LengthPolicy, ScorerSpec, fingerprint, specification
 from repick.tables import encoder, provenance, scorer
 
 
@@ -66,6 +66,16 @@ def scorer_named(connection: Connection, name: str | None) -> Registered | None:
     )
 
 
+def with_policy(connection: Connection, one: Registered, policy: LengthPolicy) -> Registered | None:
+    """The scorer that differs from this one in its length policy alone; itself if in nothing."""
+    spec = dict(one.specification)
+    if spec["length_policy"] == policy:
+        return one
+    wanted = spec | {"length_policy": policy.value}
+    row = connection.execute(select(scorer).where(scorer.c.specification == wanted)).first()
+    return _registered(row) if row else None
+
+
 def default_scorer(connection: Connection) -> Registered | None:
     """The `choice` scorer with enhancement that a worker registered last."""
     row = connection.execute(
@@ -90,6 +100,11 @@ def scorers(connection: Connection) -> list[Registered]:
 
 def encoder_of(connection: Connection, encoder_id: int) -> Registered:
     row = connection.execute(select(encoder).where(encoder.c.id == encoder_id)).one()
+    return _registered(row)
+
+
+def scorer_of(connection: Connection, scorer_id: int) -> Registered:
+    row = connection.execute(select(scorer).where(scorer.c.id == scorer_id)).one()
     return _registered(row)
 
 

@@ -83,14 +83,13 @@ def claim(
     ).first()
     if row is None:
         return None
-    if stage is Stage.RETRIEVE:
-        connection.execute(
-            text(
-                "UPDATE job SET state = 'retrieving', started_at = now()"
-                " WHERE id = :id AND state = 'queued'"
-            ),
-            {"id": job_id},
-        )
+    connection.execute(
+        text(
+            "UPDATE job SET state = CAST(:state AS job_state), started_at = now()"
+            " WHERE id = :id AND state = 'queued'"
+        ),
+        {"id": job_id, "state": stage.state},
+    )
     return _slice(row)
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from repick.jobs import JobKind, JobState, Slice, Stage
+from repick.jobs import JobKind, Slice, Stage
 from repick.store import slices
 from repick.store.jobs import chunks, insert_slices
 from repick.store.slices import Dispatch
@@ -21,12 +21,6 @@ from repick.store.spaces import Neighbour
 
 RANK_QUEUE = "rank"
 RANK_SLICE_QUERIES = 200
-
-_STATE = {
-    Stage.RETRIEVE: JobState.RETRIEVING,
-    Stage.SCORE: JobState.SCORING,
-    Stage.RANK: JobState.RANKING,
-}
 
 
 def close(connection: Connection, held: Slice, slice_pairs: int) -> Dispatch | None:
@@ -114,11 +108,43 @@ def warn_unserved(connection: Connection, silent: timedelta) -> None:
         )
 
 
-def clear_cancelled(connection: Connection) -> int:
-    """Delete the candidates of cancelled jobs; those that ended otherwise have none."""
+def end_late(connection: Connection, limit: int = 100) -> list[UUID]:
+    """End the jobs that have passed their time limit, with the rankings that they have so far."""
+    late = connection.execute(
+        text(
+            "SELECT id FROM job WHERE finished_at IS NULL AND deadline <= now()"
+            " ORDER BY deadline LIMIT :limit FOR UPDATE SKIP LOCKED"
+        ),
+        {"limit": limit},
+    )
+    ended = list(late.scalars())
+    for job_id in ended:
+        _end_late(connection, job_id)
+    return ended
+
+
+def _end_late(connection: Connection, job_id: UUID) -> None:
+    unranked = connection.execute(
+        text(
+            "UPDATE job_query q SET error = jsonb_build_object('code', 'time_limit',"
+            " 'detail', 'the time limit of the job was reached first') WHERE q.job_id = :job"
+            " AND q.error IS NULL AND NOT EXISTS (SELECT FROM ranking r"
+            " WHERE r.job_id = q.job_id AND r.query_no = q.query_no)"
+        ),
+        {"job": job_id},
+    ).rowcount
+    if unranked:
+        warn(connection, job_id, "time_limit", queries=unranked)
+    # Its candidates go later: a worker may still look at them.
+    connection.execute(_END, {"job": job_id})
+
+
+def clear_ended(connection: Connection) -> int:
+    """Delete the candidates of jobs that were ended from outside; the others have none left."""
     return connection.execute(
         text(
-            "DELETE FROM candidate WHERE job_id IN (SELECT id FROM job WHERE state = 'cancelled'"
+            "DELETE FROM candidate WHERE job_id IN (SELECT id FROM job"
+            " WHERE (state = 'cancelled' OR deadline IS NOT NULL)"
             " AND finished_at < now() - interval '1 minute'"
             " AND EXISTS (SELECT FROM candidate c WHERE c.job_id = job.id) LIMIT 10)"
         )
@@ -126,11 +152,11 @@ def clear_cancelled(connection: Connection) -> int:
 
 
 def _advance(connection: Connection, ended: Slice, slice_pairs: int) -> Dispatch | None:
-    left = slices.count_down(connection, ended.job_id, _STATE[ended.stage])
+    left = slices.count_down(connection, ended.job_id, ended.stage.state)
     if left != 0:
         return None
     if ended.stage is Stage.RETRIEVE:
-        return _open_scoring(connection, ended.job_id, ended.tenant_id, slice_pairs)
+        return open_scoring(connection, ended.job_id, ended.tenant_id, slice_pairs)
     if ended.stage is Stage.SCORE:
         return _open_ranking(connection, ended.job_id, ended.tenant_id)
     _end(connection, ended.job_id)
@@ -147,7 +173,7 @@ _PAIRS = """
     JOIN candidate c ON c.job_id = job.id
     JOIN job_query q ON q.job_id = c.job_id AND q.query_no = c.query_no
     JOIN content ON content.tenant_id = q.tenant_id AND content.id = q.content_id
-    WHERE job.id = :job
+    WHERE job.id = :job AND c.error_code IS NULL
 """
 
 # Neighbours share the long front part of their prompt: the query's where it has an image,
@@ -180,16 +206,21 @@ _TOUCH = text(
 )
 
 
-def _open_scoring(
+# A job that was never claimed stays queued, whatever stage it begins with.
+_STATE = "CASE WHEN job.state = 'queued' THEN job.state ELSE CAST(:state AS job_state) END"
+
+
+def open_scoring(
     connection: Connection, job_id: UUID, tenant_id: int, slice_pairs: int
-) -> Dispatch | None:
+) -> Dispatch:
+    """Number the pairs that the ledger lacks and cut them into slices; rank where it has all."""
     counts = connection.execute(_NUMBER, {"job": job_id}).one()
     if counts.open < counts.total:
         connection.execute(_TOUCH, {"job": job_id})
     ranges = chunks(counts.open, slice_pairs)
     head = connection.execute(
         text(
-            "UPDATE job SET state = 'scoring', slices_left = :left, pairs_total = :total,"
+            f"UPDATE job SET state = {_STATE}, slices_left = :left, pairs_total = :total,"
             " pairs_reused = :reused, pairs_done = :reused FROM scorer"
             " WHERE job.id = :job AND scorer.id = job.scorer_id"
             " RETURNING scorer.queue, job.kind"
@@ -198,6 +229,7 @@ def _open_scoring(
             "left": len(ranges),
             "total": counts.total,
             "reused": counts.total - counts.open,
+            "state": Stage.SCORE.state,
             "job": job_id,
         },
     ).one()
@@ -210,8 +242,8 @@ def _open_scoring(
 
 def _open_ranking(connection: Connection, job_id: UUID, tenant_id: int) -> Dispatch:
     count = connection.execute(
-        text("UPDATE job SET state = 'ranking' WHERE id = :job RETURNING query_count"),
-        {"job": job_id},
+        text(f"UPDATE job SET state = {_STATE} WHERE id = :job RETURNING query_count"),
+        {"job": job_id, "state": Stage.RANK.state},
     ).scalar_one()
     ranges = chunks(count, RANK_SLICE_QUERIES)
     connection.execute(
@@ -258,6 +290,8 @@ _END = text(
     WITH written AS (
         SELECT count(*) AS n, count(*) FILTER (WHERE found < asked) AS short,
                coalesce(sum(jsonb_array_length(errors)), 0) AS item_errors,
+               coalesce(sum((SELECT count(*) FROM unnest(cut_tokens) cut WHERE cut > 0)), 0)
+                   AS truncated,
                coalesce(bool_or(untrained), false) AS untrained
         FROM ranking WHERE job_id = :job
     ), warned AS (
@@ -266,6 +300,8 @@ _END = text(
                 WHERE short > 0
             UNION ALL SELECT jsonb_build_object('code', 'item_errors', 'items', item_errors)
                 WHERE item_errors > 0
+            UNION ALL SELECT jsonb_build_object('code', 'truncated', 'items', truncated)
+                WHERE truncated > 0
             UNION ALL SELECT jsonb_build_object('code', 'untrained_model') WHERE untrained
         ) each
     )
@@ -273,7 +309,8 @@ _END = text(
         state = CAST(CASE WHEN n = query_count THEN 'succeeded' WHEN n > 0 THEN 'partial'
                      ELSE 'failed' END AS job_state),
         error = CASE WHEN n = 0 THEN (SELECT error FROM job_query WHERE job_id = :job
-                     AND error IS NOT NULL ORDER BY query_no LIMIT 1) END
+                     AND error IS NOT NULL
+                     ORDER BY error->>'code' <> 'time_limit', query_no LIMIT 1) END
     FROM written, warned WHERE job.id = :job
     """
 )

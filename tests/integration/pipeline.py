@@ -17,10 +17,21 @@ from repick.jobs import JobKind, JobState, Slice, Stage
 from repick.media import MediaFolder
 from repick.settings import Settings
 from repick.specs import fingerprint
-from repick.store import contents, corpora, embeddings, jobs, keys, rankings, registry, slices
+from repick.store import (
+    contents,
+    corpora,
+    documents,
+    embeddings,
+    jobs,
+    keys,
+    rankings,
+    registry,
+    slices,
+)
 from repick.store import spaces as space_store
 from repick.store.corpora import NewItem
 from repick.store.database import Database
+from repick.store.documents import Document
 from repick.store.jobs import JobView, NewJob
 from repick.store.rankings import Ranking
 from repick.store.slices import Dispatch
@@ -121,6 +132,42 @@ class Pipeline:
             stored = contents.put(connection, self.tenant_id, asked)
             ids = [stored[one.sha256] for one in asked]
             jobs.submit(connection, replace(new, query_content_ids=ids, **options))
+        return new.id
+
+    def submit_documents(
+        self, queries: Sequence[str], texts: Mapping[str, str | None], **options: Any
+    ) -> UUID:
+        """A job over documents sent along; those without a text could not be decoded."""
+        asked = [Content(text) for text in queries]
+        sent = [Content(text) for text in texts.values() if text is not None]
+        new = NewJob(
+            id=UUID(str(uuid_utils.uuid7())),
+            tenant_id=self.tenant_id,
+            kind=JobKind.INTERACTIVE,
+            corpus_id=None,
+            corpus_name=None,
+            space_id=None,
+            encoder_id=None,
+            encoder_queue=None,
+            scorer_id=next(iter(self.scorer_ids.values())),
+            k=len(texts),
+            top_n=len(texts),
+            query_content_ids=(),
+            metadata={},
+            queries_per_slice=2,
+        )
+        with self.database.begin() as connection:
+            stored = contents.put(connection, self.tenant_id, [*asked, *sent])
+            rows = [
+                Document(name, None, None, "decode_error")
+                if text is None
+                else Document(name, stored[Content(text).sha256], 1 / no)
+                for no, (name, text) in enumerate(texts.items(), start=1)
+            ]
+            ids = [stored[one.sha256] for one in asked]
+            new = replace(new, query_content_ids=ids, **options)
+            size = self.runtime.settings.slice_pairs
+            self.runtime.dispatch(documents.submit(connection, new, rows, size))
         return new.id
 
     @property

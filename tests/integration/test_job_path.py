@@ -165,7 +165,7 @@ def test_first_committed_score_wins(pipeline: Pipeline) -> None:
     for margin in (1.0, 2.0):
         score = PairScore(margin, 0.5, 1.0, 0.0, (None,), ((margin, 0.0),))
         with pipeline.database.begin() as connection:
-            ledger._insert_scores(
+            ledger.insert_scores(
                 connection, 1, work.scorer_id, {work.pairs[0]: score}, scorer.provenance_id
             )
     pipeline.runtime.close(held)
@@ -403,7 +403,7 @@ def test_candidates_of_a_cancelled_job_go(pipeline: Pipeline) -> None:
     pipeline.run(job, Stage.RETRIEVE)
     with pipeline.database.begin() as connection:
         jobs.cancel(connection, pipeline.tenant_id, job)
-        assert stages.clear_cancelled(connection) == 0  # a worker may still look at them
+        assert stages.clear_ended(connection) == 0  # a worker may still look at them
         later = "UPDATE job SET finished_at = now() - interval '2 minutes'"
         connection.execute(text(later))
-        assert stages.clear_cancelled(connection) == 10
+        assert stages.clear_ended(connection) == 10

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from repick.client import ApiError, Client, Item, Query
+from repick.client import ApiError, Client, Document, Item, Query
 from repick.errors import Unavailable
 from repick.jobs import JobState
 
@@ -146,6 +146,23 @@ def test_a_submit_sends_images_as_base64_and_only_what_is_given(tmp_path: Path) 
     assert first == {"corpus": "things", "k": 3, "query": {"text": "a", "image": "cG5n"}}
     assert second["queries"] == [{"text": "a"}, {"image": "cG5n"}]
     assert (second["scorer"], second["metadata"]) == ("m", {"x": 1})
+
+
+def test_a_submit_sends_documents_instead_of_a_corpus() -> None:
+    handle, seen = answering(httpx.Response(202, json=job(corpus=None, encoder=None)))
+    sent = [Document("a", "words", score=0.5), Document("b", image=b"png")]
+    made = client(handle).submit(None, Query("a"), documents=sent)
+    assert made.corpus is None
+    assert json.loads(seen[0].content) == {
+        "documents": [{"id": "a", "text": "words", "score": 0.5}, {"id": "b", "image": "cG5n"}],
+        "query": {"text": "a"},
+    }
+
+
+def test_a_submit_sends_a_filter() -> None:
+    handle, seen = answering(httpx.Response(202, json=job()))
+    client(handle).submit("things", Query("a"), filter={"field": "lang", "eq": "en"})
+    assert json.loads(seen[0].content)["filter"] == {"field": "lang", "eq": "en"}
 
 
 def test_items_are_sent_in_requests_of_bounded_size() -> None:

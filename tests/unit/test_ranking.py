@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from statistics import mean, pstdev
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from repick.jobs import MOVES, JobState
-from repick.ranking import Candidate, failure, ranked
-from repick.specs import EncoderSpec, Enhancement, Readout, ScorerSpec, fingerprint
+from repick.ranking import Candidate, Order, failure, ranked
+from repick.specs import EncoderSpec, Enhancement, LengthPolicy, Readout, ScorerSpec, fingerprint
 from repick.store.jobs import chunks
 
 SPEC = ScorerSpec("m", "f", "w", "t")
@@ -28,7 +29,7 @@ def test_margin_decides_then_coarse_score_then_item_id() -> None:
         candidate(2, 1.0, 0.7),
         candidate(1, 2.0, 0.1),
     ]
-    assert [one.item_id for one in ranked(found, Readout.CHOICE, 10)] == [1, 2, 3, 4]
+    assert [one.item_id for one in ranked(found, Readout.CHOICE, Order(10))] == [1, 2, 3, 4]
 
 
 def test_paper_readout_orders_by_truncated_score_entropy_and_coarse_rank() -> None:
@@ -38,17 +39,46 @@ def test_paper_readout_orders_by_truncated_score_entropy_and_coarse_rank() -> No
         candidate(3, None, 0.7, score=0.6, entropy=3.0),
         candidate(4, None, 0.6, score=0.5, entropy=1.0),
     ]
-    assert [one.item_id for one in ranked(found, Readout.PAPER, 10)] == [3, 2, 4, 1]
+    assert [one.item_id for one in ranked(found, Readout.PAPER, Order(10))] == [3, 2, 4, 1]
 
 
 def test_candidate_without_a_score_is_never_ranked() -> None:
     found = [candidate(1, 1.0, 0.5), replace(candidate(2, None, 0.5), score=None)]
-    assert [one.item_id for one in ranked(found, Readout.CHOICE, 10)] == [1]
+    assert [one.item_id for one in ranked(found, Readout.CHOICE, Order(10))] == [1]
 
 
 def test_score_without_a_margin_is_an_error_and_no_zero() -> None:
     with pytest.raises(ValueError, match="without a margin"):
-        ranked([candidate(1, None, 0.5)], Readout.CHOICE, 10)
+        ranked([candidate(1, None, 0.5)], Readout.CHOICE, Order(10))
+
+
+def test_blend_orders_by_standardised_cosine_and_margin() -> None:
+    margins, cosines = [4.0, 1.0, -2.0, 0.5], [0.1, 0.6, 0.5, 0.65]
+    found = [candidate(no, *both) for no, both in enumerate(zip(margins, cosines, strict=True))]
+    z = [[(one - mean(values)) / pstdev(values) for one in values] for values in (cosines, margins)]
+    for blend in (0.0, 0.2, 0.5, 0.8, 1.0):
+        key = [blend * c + (1 - blend) * m for c, m in zip(*z, strict=True)]
+        order = [one.item_id for one in ranked(found, Readout.CHOICE, Order(4, blend))]
+        assert order == sorted(range(4), key=lambda no: -key[no])
+
+
+def test_blend_of_values_that_do_not_differ_leaves_the_other_to_decide() -> None:
+    equal = [candidate(no, float(-no), 0.1 + 0.2) for no in range(3)]
+    order = ranked(equal, Readout.CHOICE, Order(3, 0.99))
+    assert [one.item_id for one in order] == [0, 1, 2]
+    assert ranked([], Readout.CHOICE, Order(3, 0.5)) == []
+
+
+def test_blend_without_a_coarse_score_is_an_error_and_no_zero() -> None:
+    found = [replace(candidate(1, 1.0, 0.5), coarse_score=None)]
+    with pytest.raises(ValueError, match="without a coarse score"):
+        ranked(found, Readout.CHOICE, Order(1, 0.5))
+
+
+def test_hits_under_the_least_score_are_left_out_before_the_cut() -> None:
+    found = [candidate(no, float(no), 0.5, score=no / 10) for no in range(10)]
+    order = ranked(found, Readout.CHOICE, Order(3, min_score=0.8))
+    assert [one.item_id for one in order] == [9, 8]
 
 
 @given(st.lists(st.floats(-20, 20), max_size=30), st.randoms())
@@ -58,7 +88,7 @@ def test_order_does_not_depend_on_the_order_of_candidates(
     found = [candidate(no, margin, 0.5) for no, margin in enumerate(margins)]
     shuffled = list(found)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert ranked(found, Readout.CHOICE, 99) == ranked(shuffled, Readout.CHOICE, 99)
+    assert ranked(found, Readout.CHOICE, Order(99)) == ranked(shuffled, Readout.CHOICE, Order(99))
 
 
 def test_query_fails_when_a_pair_was_never_judged() -> None:
@@ -95,6 +125,7 @@ def test_every_field_of_a_scorer_changes_its_fingerprint(name: str) -> None:
         "images": replace(SPEC.images, max_pixels=1),
         "untrained": True,
         "max_tokens": 1,
+        "length_policy": LengthPolicy.TRUNCATE,
         "code_version": 99,
     }
     changed = replace(SPEC, **{name: other.get(name, "other")})  # type: ignore[arg-type]

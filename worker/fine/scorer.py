@@ -7,7 +7,7 @@ pair alone: what is shared, packed or at hand changes how fast it comes, not wha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from types import MappingProxyType
 from weakref import WeakValueDictionary
@@ -18,15 +18,16 @@ import transformers
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
 from repick.jobs import PairScore
-from repick.specs import Enhancement, ImageLimits, Readout, ScorerSpec
+from repick.specs import Enhancement, ImageLimits, LengthPolicy, Readout, ScorerSpec
+from repick.wording import QUESTIONS, WORDS
 from worker.checkpoints import Checkpoint
 from worker.fine.engine import Engine
 from worker.fine.families import open_family
 from worker.fine.families.base import Family, PreparedImage
 from worker.fine.limits import MemoryLimits
 from worker.fine.placement import device_name, pick_device, pick_dtype
-from worker.fine.prompts import QUESTIONS, ImageSegment, Prompt, PromptWriter, layout
-from worker.fine.readout import WORDS, Labels, find_labels, judge
+from worker.fine.prompts import ImageSegment, Prompt, PromptWriter, layout
+from worker.fine.readout import Labels, find_labels, judge
 from worker.fine.tokens import PlainTokenizer, read_frame
 from worker.selftest import check_golden, golden_pairs
 
@@ -38,6 +39,8 @@ class PreparedPair:
     spec: ScorerSpec
     prompts: tuple[Prompt, ...]
     images: tuple[PreparedImage, ...]
+    cut_tokens: int = 0
+    """Tokens of the document's text that were cut off so that the pair fits."""
 
     @property
     def length(self) -> int:
@@ -122,8 +125,23 @@ class FineModel:
     ) -> PreparedPair:
         """Tokens of a pair, and patches of its images unless they are known; thread-safe.
 
-        Raises ContentError: `too_long` beyond the specification's max_tokens, `bad_dimensions`.
+        Beyond the specification's max_tokens the document is cut where its length policy says so.
+        Raises ContentError: `too_long`, `bad_dimensions`.
         """
+        if spec.length_policy is LengthPolicy.REFUSE:
+            return self._prepare(query, document, spec)
+        whole, cut = document, 0
+        while True:
+            try:
+                return replace(self._prepare(query, document, spec), cut_tokens=cut)
+            except _TooLong as exc:
+                # Tokens may join otherwise at the cut, so that it can take another one.
+                cut += exc.excess
+                document = self._writer.shortened(whole, cut)
+
+    def _prepare(
+        self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec
+    ) -> PreparedPair:
         blocks, questions = layout(query, document), QUESTIONS[spec.readout]
         draft = self._writer.write(blocks, questions, {})
         _refuse_too_long(draft, spec)
@@ -185,7 +203,10 @@ class FineModel:
             self._labels[spec.readout],
             spec,
         )
-        return [judge(spec.readout, readings) for readings in passes]
+        return [
+            replace(judge(spec.readout, readings), cut_tokens=pair.cut_tokens)
+            for pair, readings in zip(pairs, passes, strict=True)
+        ]
 
     def _image(self, content: LoadedContent, limits: ImageLimits) -> PreparedImage:
         """An image's place in a prompt; resized here unless its visual tokens are at hand.
@@ -215,6 +236,12 @@ def _image_key(content: LoadedContent) -> bytes:
 def _refuse_too_long(prompts: Sequence[Prompt], spec: ScorerSpec) -> None:
     length = max(prompt.length for prompt in prompts)
     if length > spec.max_tokens:
-        raise ContentError(
-            "too_long", f"the pair takes {length} tokens; this scorer reads {spec.max_tokens}"
-        )
+        raise _TooLong(length, spec.max_tokens)
+
+
+class _TooLong(ContentError):
+    """The prompt does not fit, by `excess` tokens."""
+
+    def __init__(self, length: int, most: int) -> None:
+        super().__init__("too_long", f"the pair takes {length} tokens; this scorer reads {most}")
+        self.excess = length - most

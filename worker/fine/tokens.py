@@ -31,6 +31,11 @@ class PlainTokenizer:
             _CACHE_BYTES, lambda ids: _BYTES_PER_TOKEN * len(ids)
         )
 
+    def cut(self, text: str, tokens: int) -> str:
+        """The text up to the end of its first `tokens` tokens."""
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return text[: offsets[tokens - 1][1]] if 0 < tokens <= len(offsets) else ""
+
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`; ContentError where one of them would be an added token."""
         known = self._known.get(text)

@@ -23,6 +23,17 @@ def queries(*several: Any, **changes: Any) -> dict[str, Any]:
     return {"corpus": "things", "queries": list(several)} | changes
 
 
+def brought(*documents: Any, **changes: Any) -> dict[str, Any]:
+    return {"query": QUERY, "documents": list(documents)} | changes
+
+
+DOCUMENT = {"id": "a", "text": "a"}
+DOC_ID = "documents[0].id"
+NOT_WITH = ("not_with_documents",)
+POLICY = "length_policy"
+NO_ID = ("invalid_field", DOC_ID)
+
+
 def items(*several: Any) -> dict[str, Any]:
     return {"items": list(several)}
 
@@ -89,6 +100,38 @@ RAW = (
     ),
     Bad("an array", JOBS, [], 422, "invalid_field", "body"),
     Bad("null", JOBS, None, 422, "invalid_field", "body"),
+)
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+OPTIONS = b'{"corpus": "things"}\n'
+
+
+def lines(name: str, body: bytes, status: int, code: str, field: str | None = None) -> Bad:
+    return Bad(f"NDJSON {name}", JOBS, body, status, code, field, NDJSON)
+
+
+LINES = (
+    lines("of nothing", b"", 400, "invalid_json"),
+    lines("of blank lines", b"\n \n", 400, "invalid_json"),
+    lines("without queries", OPTIONS, 422, "invalid_field", "queries"),
+    lines("truncated", OPTIONS + b'{"text": "a"}\n{"te', 400, "invalid_json"),
+    lines("of invalid UTF-8", OPTIONS + b'{"text": "\xff"}', 400, "invalid_utf8"),
+    lines("options that are no object", b"[]\n{}", 422, "invalid_field", "body"),
+    lines("queries in the options", b'{"queries": []}\n{}', 422, "unknown_field", "queries"),
+    lines("unknown option", b'{"modle": 1}\n{"text": "a"}', 422, "unknown_field", "modle"),
+    lines("NUL", OPTIONS + b'{"text": "a\\u0000"}', 422, "invalid_text", "queries[0].text"),
+    lines("NaN", OPTIONS + b'{"text": NaN}', 422, "invalid_number", "queries[0]"),
+    lines(
+        "blank query", OPTIONS + b'{"text": "a"}\n{"text": " "}', 422, "blank", "queries[1].text"
+    ),
+    lines("number", OPTIONS + b"5", 422, "invalid_field", "queries[0]"),
+    lines(
+        "of too many queries",
+        OPTIONS + b'{"text": "a"}\n' * 3001,
+        422,
+        "too_many_queries",
+        "queries",
+    ),
 )
 
 MEDIA_TYPES = (
@@ -165,6 +208,129 @@ JOB_BODIES = (
     Bad("k of 10⁹", JOBS, job(k=10**9), 422, "invalid_field", "k"),
     Bad("k of 10³⁰", JOBS, job(k=10**30), 422, "invalid_field", "k"),
     Bad("top_n of 0", JOBS, job(top_n=0), 422, "invalid_field", "top_n"),
+    Bad("filter that is no object", JOBS, job(filter="a"), 422, "invalid_field", "filter"),
+    Bad("empty filter", JOBS, job(filter={}), 422, "invalid_filter", "filter"),
+    Bad(
+        "SQL as a field of a filter",
+        JOBS,
+        job(filter={"and": [{"field": "'; DROP TABLE item", "eq": "a"}]}),
+        422,
+        "invalid_filter_field",
+        "filter.and[0].field",
+    ),
+    Bad(
+        "unknown operator of a filter",
+        JOBS,
+        job(filter={"field": "a", "regex": ".*"}),
+        422,
+        "unknown_operator",
+        "filter.regex",
+    ),
+    Bad(
+        "filter of 1,000 terms",
+        JOBS,
+        job(filter={"or": [{"field": "a", "eq": 1}] * 1000}),
+        422,
+        "filter_too_large",
+        "filter",
+    ),
+    Bad(
+        "mixed types in a filter",
+        JOBS,
+        job(filter={"field": "a", "range": {"gte": 1, "lt": "b"}}),
+        422,
+        "type_mismatch",
+        "filter.range",
+    ),
+    Bad("corpus and documents", JOBS, job(documents=[DOCUMENT]), 422, *NOT_WITH, "corpus"),
+    Bad("k with documents", JOBS, brought(DOCUMENT, k=5), 422, *NOT_WITH, "k"),
+    Bad("filter with documents", JOBS, brought(DOCUMENT, filter={}), 422, *NOT_WITH, "filter"),
+    Bad("no documents", JOBS, brought(), 422, "invalid_field", "documents"),
+    Bad(
+        "the same document twice",
+        JOBS,
+        brought(DOCUMENT, {"id": "b", "text": "b"}, DOCUMENT),
+        422,
+        "duplicate_id",
+        "documents[2].id",
+    ),
+    Bad(
+        "too many documents",
+        JOBS,
+        brought(*[{"id": str(no), "text": "a"} for no in range(1001)]),
+        422,
+        "too_many_documents",
+        "documents",
+    ),
+    Bad(
+        "too many pairs",
+        JOBS,
+        {
+            "queries": [QUERY] * 200,
+            "documents": [{"id": str(no), "text": "a"} for no in range(501)],
+        },
+        422,
+        "too_many_pairs",
+        "documents",
+    ),
+    Bad("empty document", JOBS, brought({"id": "a"}), 422, "blank", "documents[0]"),
+    Bad("document without an id", JOBS, brought({"text": "a"}), 422, "missing_field", DOC_ID),
+    Bad("document with an empty id", JOBS, brought({"id": "", "text": "a"}), 422, *NO_ID),
+    Bad("control in an id", JOBS, brought({"id": "a\n", "text": "a"}), 422, "invalid_id", DOC_ID),
+    Bad(
+        "unknown field of a document",
+        JOBS,
+        brought({"id": "a", "text": "a", "metadata": {}}),
+        422,
+        "unknown_field",
+        "documents[0].metadata",
+    ),
+    Bad(
+        "bad base64 of a document",
+        JOBS,
+        brought({"id": "a", "image": "?"}),
+        422,
+        "invalid_base64",
+        "documents[0].image",
+    ),
+    Bad(
+        "an address for a document",
+        JOBS,
+        brought({"id": "a", "image": "file:///etc/passwd"}),
+        422,
+        "urls_disabled",
+        "documents[0].image",
+    ),
+    Bad("blend over 1", JOBS, job(blend=1.5), 422, "invalid_field", "blend"),
+    Bad("blend as a text", JOBS, job(blend="0.5"), 422, "invalid_field", "blend"),
+    Bad(
+        "blend of documents without scores",
+        JOBS,
+        brought(DOCUMENT | {"score": 1}, {"id": "b", "text": "b"}, blend=0.5),
+        422,
+        "blend_without_score",
+        "documents[1].score",
+    ),
+    Bad(
+        "blend without a margin",
+        JOBS,
+        job(blend=0.5, scorer="qwen-tiny:paper"),
+        422,
+        "no_margin",
+        "blend",
+    ),
+    Bad("score under 0", JOBS, job(min_score=-0.1), 422, "invalid_field", "min_score"),
+    Bad("unknown length policy", JOBS, job(length_policy="cut"), 422, "invalid_field", POLICY),
+    Bad(
+        "length policy that nobody serves",
+        JOBS,
+        job(length_policy="truncate", scorer="qwen-tiny:paper"),
+        422,
+        "policy_not_served",
+        POLICY,
+    ),
+    Bad("time limit of 0", JOBS, job(time_limit_s=0), 422, "invalid_field", "time_limit_s"),
+    Bad("time limit of 10⁹ s", JOBS, job(time_limit_s=10**9), 422, "invalid_field", "time_limit_s"),
     Bad("top_n over k", JOBS, job(k=5, top_n=6), 422, "invalid_field", "top_n"),
     Bad("unknown kind", JOBS, job(kind="nightly"), 422, "invalid_field", "kind"),
     Bad("unknown corpus", JOBS, job(corpus="nothing"), 404, "corpus_not_found"),

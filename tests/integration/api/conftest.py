@@ -20,7 +20,7 @@ from repick.processes import free_port
 from repick.settings import Settings
 from repick.store import keys, registry
 from repick.store.database import Database
-from tests.integration.api.harness import ENCODER, SCORER, NewTenant, Tenant, serving
+from tests.integration.api.harness import ENCODER, SCORERS, NewTenant, Tenant, serving
 
 TLS = ssl.create_default_context()
 """Not used, but httpx would make one for each client, which takes longer than most tests."""
@@ -58,6 +58,7 @@ def settings(
         max_text_chars=10_000,
         max_query_chars=1_000,
         max_queries=200,
+        max_streamed_queries=3000,
     )
 
 
@@ -66,7 +67,8 @@ def database(api_database_url: str) -> Iterator[Database]:
     opened = Database(api_database_url, pool_size=2)
     with opened.begin() as connection:
         registry.register_encoder(connection, ENCODER)
-        registry.register_scorer(connection, SCORER)
+        for spec in SCORERS:
+            registry.register_scorer(connection, spec)
     yield opened
     opened.close()
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,22 @@ import uvicorn
 from sqlalchemy import text
 
 from api.app import create_app
-from repick.jobs import Stage
-from repick.ranking import Candidate
+from repick.jobs import PairScore, Stage
+from repick.ranking import Candidate, Order
 from repick.settings import Settings
-from repick.specs import EncoderSpec, Readout, ScorerSpec
-from repick.store import rankings, slices
+from repick.specs import EncoderSpec, LengthPolicy, Readout, ScorerSpec
+from repick.store import ledger, rankings, registry, slices
 from repick.store.database import Database
+from repick.store.ledger import OpenPair
 from repick.store.rankings import Ask
 
 ENCODER = EncoderSpec("clip-tiny", "clip", "a" * 64, "b" * 64, 4, untrained=True)
 SCORER = ScorerSpec("qwen-tiny", "qwen2_5_vl", "c" * 64, "d" * 64, untrained=True)
+SCORERS = (
+    replace(SCORER, readout=Readout.PAPER),
+    replace(SCORER, length_policy=LengthPolicy.TRUNCATE),
+    SCORER,
+)
 COUNTED = ("corpus", "item", "content", "media", "job", "job_query", "slice", "idempotency")
 
 
@@ -118,12 +124,29 @@ def finish(tenant: Tenant, job_id: str, hits: Sequence[str] = ("cup", "dog")) ->
         ).one()
         places = [_candidate(no, name) for no, name in enumerate(hits, start=1)]
         for query in range(count):
-            ask = Ask(k, k, Readout.CHOICE)
+            ask = Ask(k, Readout.CHOICE, Order(k))
             rankings.write(connection, held, query, ask, places, places[::-1])
         connection.execute(
             text("UPDATE job SET state = 'succeeded', finished_at = now() WHERE id = :id"),
             {"id": job},
         )
+
+
+def score(tenant: Tenant, job_id: str, document: str, pair: PairScore) -> None:
+    """Put a pair of the job's first query and a text into the ledger, as a worker would."""
+    with tenant.database.begin() as connection:
+        found = connection.execute(
+            text(
+                "SELECT q.content_id AS query, c.id AS document, job.scorer_id FROM job"
+                " JOIN job_query q ON q.job_id = job.id AND q.query_no = 0"
+                " JOIN content c ON c.tenant_id = job.tenant_id AND c.text = :document"
+                " WHERE job.id = :job"
+            ),
+            {"job": job_id, "document": document},
+        ).one()
+        provenance = registry.put_provenance(connection, {"device": "test"})
+        one = OpenPair(0, found.query, found.document)
+        ledger.insert_scores(connection, tenant.id, found.scorer_id, {one: pair}, provenance)
 
 
 def _candidate(no: int, name: str) -> Candidate:

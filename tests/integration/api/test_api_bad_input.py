@@ -11,6 +11,7 @@ from tests.integration.api.bad_requests import (
     ITEMS,
     JOB_BODIES,
     JOBS,
+    LINES,
     MEDIA_TYPES,
     RAW,
     Bad,
@@ -19,7 +20,7 @@ from tests.integration.api.bad_requests import (
 )
 from tests.integration.api.harness import NewTenant, Tenant, base64_of, problem
 
-ALL = (*RAW, *MEDIA_TYPES, *JOB_BODIES, *SOURCES, *ITEM_BODIES, *CORPUS_BODIES)
+ALL = (*RAW, *LINES, *MEDIA_TYPES, *JOB_BODIES, *SOURCES, *ITEM_BODIES, *CORPUS_BODIES)
 
 
 @pytest.mark.parametrize("bad", ALL, ids=lambda bad: f"{bad.path[4:]} {bad.name}"[:70])
@@ -82,6 +83,11 @@ QUERIES = (
     ("/v1/jobs?limit=0", 422, "invalid_field"),
     ("/v1/jobs?limit=many", 422, "invalid_field"),
     ("/v1/jobs?state=sleeping", 422, "invalid_field"),
+    ("/v1/jobs?metadata=a", 400, "invalid_json"),
+    ("/v1/jobs?metadata=[1]", 422, "invalid_field"),
+    ('/v1/jobs?metadata={"a":"\\u0000"}', 422, "invalid_text"),
+    ("/v1/jobs?metadata=" + "1" * 3000, 422, "invalid_field"),
+    ("/v1/jobs/01890000-0000-7000-8000-000000000000/events", 404, "job_not_found"),
     ("/v1/jobs?cursor=tampered", 400, "bad_cursor"),
     ("/v1/jobs?cursor=", 400, "bad_cursor"),
     ("/v1/jobs?cursor=%ff%00", 400, "bad_cursor"),

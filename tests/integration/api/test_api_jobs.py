@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import httpx
@@ -64,6 +65,26 @@ def test_a_scorer_may_be_named_by_its_model(tenant: Tenant, corpus: str) -> None
     assert submit(tenant, query={"text": "a"}, scorer="qwen-tiny")["scorer"]["name"].endswith(
         ":choice"
     )
+
+
+def test_a_filter_is_kept_as_it_was_given(tenant: Tenant, corpus: str) -> None:
+    wanted = {"field": "lang", "in": ["'; DROP TABLE item; --", "100%_"]}
+    job = submit(tenant, query={"text": "a"}, filter=wanted)
+    assert job["filter"] == wanted
+    finish(tenant, job["id"])
+    ranking = tenant.http.get(job["href"]).json()["rankings"][0]
+    assert (ranking["search"], ranking["matching"]) == (None, None)
+
+
+def test_options_are_kept_on_the_job(tenant: Tenant, corpus: str) -> None:
+    options = {"blend": 0.25, "min_score": 0.5, "length_policy": "truncate"}
+    job = submit(tenant, query={"text": "a"}, time_limit_s=3600, **options)
+    assert {name: job[name] for name in options} == options
+    assert job["scorer"]["name"] == "qwen-tiny:choice:truncate"
+    limit = datetime.fromisoformat(job["deadline"]) - datetime.fromisoformat(job["created_at"])
+    assert limit == timedelta(hours=1)
+    plain = submit(tenant, query={"text": "a"}, scorer="qwen-tiny:choice:truncate")
+    assert (plain["length_policy"], plain["blend"], plain["deadline"]) == ("truncate", 0.0, None)
 
 
 def test_the_same_key_and_body_give_the_same_job(tenant: Tenant, corpus: str) -> None:
@@ -136,6 +157,7 @@ def test_a_finished_job_shows_its_rankings(tenant: Tenant, corpus: str) -> None:
         "enhanced_at": None,
         "coarse_rank": 2,
         "coarse_score": 0.5,
+        "cut_tokens": 0,
     }
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
-from repick.specs import Readout, ScorerSpec
+from repick.specs import LengthPolicy, Readout, ScorerSpec
 from worker.fine.prompts import ImageSegment, Prompt, PromptWriter, TextSegment, layout
 from worker.fine.readout import WORDS
 from worker.fine.scorer import FineModel
@@ -158,6 +158,41 @@ def test_a_pair_of_200_000_tokens_is_refused_quickly(
     with pytest.raises(ContentError, match="reads 8192") as caught:
         fine_model.prepare(content("a circle"), document, spec)
     assert caught.value.code == "too_long"
+    assert time.monotonic() - began < 10
+
+
+def test_a_document_that_does_not_fit_is_cut_where_that_is_the_policy(
+    fine_model: FineModel, content: Callable[..., LoadedContent]
+) -> None:
+    spec = replace(spec_of(fine_model, Readout.CHOICE), length_policy=LengthPolicy.TRUNCATE)
+    query, document = content("a circle"), content("né wörds 🙂 and more " * 40, picture=1)
+    whole = fine_model.prepare(query, document, spec)
+    assert whole.cut_tokens == 0
+    for most in (whole.length, whole.length - 1, whole.length - 100):
+        pair = fine_model.prepare(query, document, replace(spec, max_tokens=most))
+        assert most - 8 < pair.length <= most
+        assert whole.length - pair.length <= pair.cut_tokens + 2
+        assert (pair.cut_tokens > 0) == (most < whole.length)
+    assert fine_model.score([pair])[0].cut_tokens == pair.cut_tokens
+
+
+def test_what_is_too_long_without_the_document_is_refused_under_either_policy(
+    fine_model: FineModel, content: Callable[..., LoadedContent]
+) -> None:
+    spec = replace(spec_of(fine_model, Readout.CHOICE), length_policy=LengthPolicy.TRUNCATE)
+    for document in (content("a few words"), content(picture=1)):
+        with pytest.raises(ContentError) as caught:
+            fine_model.prepare(content("né " * 200), document, replace(spec, max_tokens=100))
+        assert caught.value.code == "too_long"
+
+
+def test_a_document_of_200_000_tokens_is_cut_quickly(
+    fine_model: FineModel, content: Callable[..., LoadedContent]
+) -> None:
+    spec = replace(spec_of(fine_model, Readout.CHOICE), length_policy=LengthPolicy.TRUNCATE)
+    began = time.monotonic()
+    pair = fine_model.prepare(content("a circle"), content("né " * 100_000), spec)
+    assert 8180 < pair.length <= 8192
     assert time.monotonic() - began < 10
 
 

@@ -1,0 +1,64 @@
+"""NDJSON: a JSON value a line. A job of many queries arrives so, and rankings may leave so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from api import strict_json
+from api.payload import validate
+from api.problems import HttpError
+from api.schemas import JobRequest
+from repick.errors import InvalidField
+
+MEDIA_TYPE = "application/x-ndjson"
+
+
+def wanted(request: Request) -> bool:
+    """Whether the client asks for NDJSON by name."""
+    accepted = ",".join(request.headers.getlist("accept")).split(",")
+    return any(one.split(";")[0].strip().lower() == MEDIA_TYPE for one in accepted)
+
+
+def job(body: bytes) -> JobRequest:
+    """A job out of a line of its options and a line a query; blank lines do not count.
+
+    Raises what strict_json and `validate` raise, with the number of the line in the sentence and
+    the path of the value as if all had been sent as one JSON body.
+    """
+    lines = [(no, line) for no, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
+    if not lines:
+        raise HttpError(400, "invalid_json", "the first line holds the job's options")
+    options = _parse(*lines[0], "")
+    if not isinstance(options, dict):
+        raise InvalidField("body", "the first line is an object of options", code="invalid_field")
+    for name in ("query", "queries"):
+        if name in options:
+            raise InvalidField(name, "queries have lines of their own", code="unknown_field")
+    queries = [_parse(*line, f"queries[{no}]") for no, line in enumerate(lines[1:])]
+    return validate(options | {"queries": queries}, JobRequest)
+
+
+def _parse(no: int, line: bytes, path: str) -> Any:
+    try:
+        return strict_json.parse(line)
+    except HttpError as exc:
+        raise HttpError(exc.status, exc.code, f"line {no}: {exc.detail}") from exc
+    except InvalidField as exc:
+        inner = "" if exc.field == "body" else exc.field
+        field = f"{path}.{inner}" if path and inner else path or inner or "body"
+        raise InvalidField(field, f"line {no}: {exc.detail}", code=exc.code) from exc
+
+
+def streamed(values: Iterable[BaseModel]) -> StreamingResponse:
+    """An answer of one value a line, made as it is sent."""
+    return StreamingResponse(_lines(values), media_type=MEDIA_TYPE)
+
+
+def _lines(values: Iterable[BaseModel]) -> Iterator[str]:
+    for value in values:
+        yield value.model_dump_json() + "\n"
