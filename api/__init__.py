@@ -12,12 +12,13 @@ corpus_name.py the name of a corpus in a path
 auth.py        bearer keys and scopes
 problems.py    errors become application/problem+json
 schemas.py     request bodies
-views.py       answers; those about jobs are in job_views.py
+views.py       answers; those about jobs are in job_views.py, about a score in audit_views.py
 drafts.py      texts and images of a request, checked and verified
 ingest.py      putting items
 job_checks.py  a job's request, checked without a server
 documents.py   documents that a job brings along
 submission.py  submitting a job
+job_reads.py   a job and its rankings, read
 waiting.py     `Prefer: wait=N`
 events.py      a job's progress as server-sent events
 pages.py       signed cursors

@@ -49,7 +49,9 @@ def _authenticate(request: Request, services: Services) -> Principal:
             who = keys.authenticate(connection, found[1])
         if who is not None:
             return who
-    detail = "the key is unknown, expired or revoked"
+    detail = (
+        "the key is unknown, expired or revoked" if found else "send `Authorization: Bearer rpk_…`"
+    )
     raise HttpError(401, "invalid_key", detail, _CHALLENGE)
 
 

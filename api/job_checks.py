@@ -51,7 +51,9 @@ def check(
 ) -> Submission:
     """Raises InvalidField with the path of the value; a `streamed` one may have more queries."""
     if (request.query is None) == (request.queries is None):
-        raise InvalidField("query", "give `query` or `queries`", code="one_of_query_queries")
+        raise InvalidField(
+            "query", "give `query` or `queries`, one of them", code="one_of_query_queries"
+        )
     _check_source(request, settings)
     queries, fields = _queries(request)
     most = settings.max_streamed_queries if streamed else settings.max_queries

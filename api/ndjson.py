@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from io import BytesIO
+from itertools import islice
 from typing import Any
 
 from fastapi import Request
@@ -24,22 +26,27 @@ def wanted(request: Request) -> bool:
     return any(one.split(";")[0].strip().lower() == MEDIA_TYPE for one in accepted)
 
 
-def job(body: bytes) -> JobRequest:
+def job(body: bytes, most: int) -> JobRequest:
     """A job out of a line of its options and a line a query; blank lines do not count.
 
-    Raises what strict_json and `validate` raise, with the number of the line in the sentence and
-    the path of the value as if all had been sent as one JSON body.
+    More than `most` queries are refused before they are all read. Raises what strict_json and
+    `validate` raise, with the number of the line in the sentence and the path of the value as if
+    all had been sent as one JSON body.
     """
-    lines = [(no, line) for no, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
-    if not lines:
+    lines = ((no, line) for no, line in enumerate(BytesIO(body), start=1) if line.strip())
+    first = next(lines, None)
+    if first is None:
         raise HttpError(400, "invalid_json", "the first line holds the job's options")
-    options = _parse(*lines[0], "")
+    options = _parse(*first, "")
     if not isinstance(options, dict):
         raise InvalidField("body", "the first line is an object of options", code="invalid_field")
     for name in ("query", "queries"):
         if name in options:
             raise InvalidField(name, "queries have lines of their own", code="unknown_field")
-    queries = [_parse(*line, f"queries[{no}]") for no, line in enumerate(lines[1:])]
+    queries = [_parse(*line, f"queries[{no}]") for no, line in enumerate(islice(lines, most))]
+    if next(lines, None) is not None:
+        detail = f"a job has at most {most} queries"
+        raise InvalidField("queries", detail, code="too_many_queries")
     return validate(options | {"queries": queries}, JobRequest)
 
 

@@ -102,13 +102,23 @@ def field_path(location: Sequence[str | int]) -> str:
     return path
 
 
+_DETAILS = {
+    "dict_type": "must be an object, as in {…}",
+    "model_type": "must be an object, as in {…}",
+    "model_attributes_type": "must be an object, as in {…}",
+    "uuid_parsing": "not a job's id",
+    "uuid_type": "not a job's id",
+}
+"""In place of pydantic's own words where those name what is inside."""
+
+
 def validation_errors(errors: Sequence[Any], skip: int = 0) -> list[dict[str, str]]:
     """Pydantic's errors as ours, without the values; `skip` leading parts of each path go."""
     return [
         {
             "field": field_path(error["loc"][skip:]),
             "code": _VALIDATION_CODES.get(error["type"], "invalid_field"),
-            "detail": str(error["msg"]),
+            "detail": _DETAILS.get(error["type"], str(error["msg"])),
         }
         for error in errors[:20]
     ]

@@ -4,28 +4,50 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from api.problems import HttpError, field_path
 from repick.errors import InvalidField
 
 MAX_DEPTH = 64
+MAX_VALUES = 500_000
+"""Values of a body; each costs memory that its bytes do not show."""
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def parse(body: bytes) -> Any:
     """The JSON value of a body.
 
-    Raises HttpError (400) with `invalid_utf8`, `invalid_json`, `duplicate_key` or `too_deep`, and
-    InvalidField with `invalid_number` (NaN, infinite, or too long to read) or `invalid_text` (NUL
-    or a lone surrogate, with the path of the string).
+    Raises HttpError 413 `too_many_values`, 400 `invalid_utf8`, `invalid_json`, `duplicate_key` or
+    `too_deep`, and InvalidField with `invalid_number` (NaN, infinite, or too long to read) or
+    `invalid_text` (NUL or a lone surrogate, with the path of the string).
     """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise HttpError(400, "invalid_utf8", "the body is not UTF-8") from exc
+    _count(text)
     value = _load(text)
     _check(value)
     return value
+
+
+def _count(text: str) -> None:
+    """Refuse a body of too many values before any is made."""
+    found, end = 0, 0
+    for string in _STRING.finditer(text):
+        found += _values(text, end, string.start())
+        end = string.end()
+        if found > MAX_VALUES:
+            break
+    if found + _values(text, end, len(text)) > MAX_VALUES:
+        raise HttpError(413, "too_many_values", f"the body has over {MAX_VALUES} values")
+
+
+def _values(text: str, start: int, end: int) -> int:
+    return sum(text.count(sign, start, end) for sign in "[{,")
 
 
 def _load(text: str) -> Any:

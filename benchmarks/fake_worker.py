@@ -10,6 +10,7 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from repick.specs import EncoderSpec, ScorerSpec, fingerprint
 from repick.store import registry
 from repick.store.stages import RANK_QUEUE
 from worker.embed import Embedder
+from worker.encoding import IMAGE_COST, Encoding
+from worker.pace import Pace
 from worker.retrieve import Retriever
 from worker.runtime import Runtime
 from worker.score import SliceScorer
@@ -48,32 +51,48 @@ class FreeEncoder:
 
 
 @dataclass(frozen=True, slots=True)
+class FreePair:
+    """What a prepared pair is to the worker: its length in tokens, and here its ids."""
+
+    query: int
+    document: int
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class FreeFineModel:
     """Scores drawn from the contents' ids."""
 
     specs: tuple[ScorerSpec, ...] = (SCORER,)
     provenance: Mapping[str, str] = field(default_factory=lambda: {"device": "none"})
 
-    def prepare(self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec) -> Any:
-        return query.content_id, document.content_id
+    def prepare(self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec) -> FreePair:
+        return FreePair(query.content_id, document.content_id)
 
-    def score(self, pairs: Sequence[Any]) -> list[PairScore]:
-        return [_score(query * 31 + document) for query, document in pairs]
+    def score(self, pairs: Sequence[FreePair]) -> list[PairScore]:
+        return [_score(pair.query * 31 + pair.document) for pair in pairs]
 
 
 def retriever(runtime: Runtime) -> Retriever:
     encoder: Any = FreeEncoder()
-    with runtime.database.begin() as connection:
-        registry.register_encoder(connection, ENCODER)
-    return Retriever(runtime, encoder, Embedder(runtime, encoder))
+    pace = Pace(runtime.settings.embed_batch * IMAGE_COST)
+    encoding = Encoding(runtime, encoder, pace)
+    return Retriever(runtime, encoding, Embedder(runtime, encoding))
 
 
 def scorer(runtime: Runtime) -> SliceScorer:
     model: Any = FreeFineModel()
     with runtime.database.begin() as connection:
-        registry.register_scorer(connection, SCORER)
         provenance_id = registry.put_provenance(connection, model.provenance)
-    return SliceScorer(runtime, model, {fingerprint(SCORER): SCORER}, provenance_id)
+    pace = Pace(runtime.settings.batch_tokens)
+    return SliceScorer(runtime, model, {fingerprint(SCORER): SCORER}, provenance_id, pace)
+
+
+def registered(runtime: Runtime) -> tuple[int, int]:
+    """The ids of the free encoder and scorer."""
+    with runtime.database.begin() as connection:
+        encoder = registry.register_encoder(connection, ENCODER)
+        return encoder, registry.register_scorer(connection, SCORER)
 
 
 def main(role: str) -> int:
@@ -82,12 +101,14 @@ def main(role: str) -> int:
     base = ENCODER.queue if role == "coarse" else SCORER.queue
     queues = [RANK_QUEUE] * (role == "coarse") + [base, bulk_queue(base)]
     with opened(settings, role, queues) as runtime:
-        if role == "coarse":
-            coarse_tasks(runtime.app, retriever(runtime))
-        else:
-            fine_tasks(runtime.app, scorer(runtime))
+        encoder, fine = registered(runtime)
         log.info("serving", model="none")
-        consume(runtime.app, role, settings.worker_threads)
+        if role == "coarse":
+            coarse_tasks(runtime.app, retriever(runtime), [encoder])
+            consume(runtime, partial(registry.encoders_served, ids=[encoder]))
+        else:
+            fine_tasks(runtime.app, scorer(runtime), [fine])
+            consume(runtime, partial(registry.scorers_served, ids=[fine]))
     return 0
 
 

@@ -1,6 +1,6 @@
 """How many pairs a second the fine stage scores, against the released way and a naive batch.
 
-    python -m benchmarks.fine [--quick] [--json FILE] [--device cpu|cuda] [--shape toy|2b|7b]
+    python -m benchmarks.fine [--quick] [--json FILE] [--device D] [--shape toy|2b|7b] [--k20]
 
 Random weights at true proportions; every way scores the same pairs, and their margins are
 compared. All ways of a workload are measured in turn, so that a ratio's two sides see the same
@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks import fine_workloads as workloads
-from benchmarks.fine_peak import matrix_peak, necessary_flops
+from benchmarks.fine_report import Measured, Setting, report
 from benchmarks.fine_shapes import SHAPES, make_model
 from benchmarks.fine_ways import (
     ENHANCED,
@@ -35,26 +35,10 @@ from benchmarks.fine_ways import (
     released,
     warm,
 )
-from benchmarks.report import Row, machine, print_table, write_json
+from benchmarks.report import machine, print_table, write_json
 from worker.fine.engine import Engine
 from worker.fine.limits import MemoryLimits
 from worker.fine.placement import device_name, pick_device, pick_dtype
-
-GOALS_CPU = {
-    "image_image_warm_x": 2.8,
-    "text_image_cold_x": 1.15,
-    "text_image_warm_x": 2.1,
-    "image_text_x": 4.0,
-    "nightly10_warm_x": 7.0,
-    "nightly10_cold_x": 5.0,
-    "over_released_min_x": 3.0,
-}
-GOALS_GPU = {
-    "image_image_warm_x": 2.5,
-    "image_image_cold_x": 1.9,
-    "nightly10_warm_x": 4.5,
-    "nightly10_cold_x": 4.0,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +50,19 @@ class Bench:
     device: torch.device
     shape: str
     quick: bool
+    repeats: int
+    large: bool
+    processor_time: bool = False
 
     @property
     def batch(self) -> int:
         """Pairs of a naive batch."""
-        return 8 if self.device.type == "cpu" else 16
+        return 16
 
     @property
-    def repeats(self) -> int:
-        return 1 if self.quick else 5
+    def setting(self) -> Setting:
+        dtype = self.engine.dtype
+        return Setting(self.model.config, self.device, dtype, self.shape, self.batch)
 
     def loads(self) -> list[workloads.Workload]:
         writer = workloads.Writer()
@@ -82,7 +70,7 @@ class Bench:
         loads = workloads.interactive(writer, k)
         loads += [workloads.mixed(writer, k)]
         loads += [workloads.nightly(writer, documents, queries) for queries in (2, 5, 10)]
-        if not self.quick:
+        if self.large:
             large = workloads.interactive(writer, 100)
             loads += [
                 workloads.Workload(f"{one.name}_k100", one.prompts, one.images) for one in large
@@ -104,19 +92,6 @@ class Bench:
             Way("warm", run, partial(warm, self.engine)),
             Way("enhanced", partial(run, spec=ENHANCED), partial(warm, self.engine)),
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A workload's seconds a pair by way (medians), and its largest difference of margins."""
-
-    load: workloads.Workload
-    seconds: dict[str, float]
-    difference: float
-    spread: float
-
-    def ratio(self, way: str, over: str = "naive") -> float:
-        return self.seconds[over] / self.seconds[way]
 
 
 def measure(bench: Bench, load: workloads.Workload) -> Measured:
@@ -145,84 +120,10 @@ def _timed(bench: Bench, way: Way, load: workloads.Workload) -> tuple[float, lis
 
 
 def _clocked(bench: Bench, way: Way, load: workloads.Workload) -> tuple[float, list[float]]:
-    start = time.perf_counter()
+    clock = time.process_time if bench.processor_time else time.perf_counter
+    start = clock()
     margins = way.run(load)  # ends with values on the host, so the device has finished
-    return time.perf_counter() - start, margins
-
-
-def report(bench: Bench, found: Sequence[Measured]) -> list[Row]:
-    by_name = {one.load.name: one for one in found}
-    values = {
-        "image_image_warm_x": by_name["image_image"].ratio("warm"),
-        "image_image_cold_x": by_name["image_image"].ratio("cold"),
-        "text_image_cold_x": by_name["text_image"].ratio("cold"),
-        "text_image_warm_x": by_name["text_image"].ratio("warm"),
-        "image_text_x": by_name["image_text"].ratio("cold"),
-        "mixed_cold_x": by_name["mixed"].ratio("cold"),
-        "mixed_warm_x": by_name["mixed"].ratio("warm"),
-        "nightly2_warm_x": by_name["nightly2"].ratio("warm"),
-        "nightly5_warm_x": by_name["nightly5"].ratio("warm"),
-        "nightly10_warm_x": by_name["nightly10"].ratio("warm"),
-        "nightly10_cold_x": by_name["nightly10"].ratio("cold"),
-        "over_released_min_x": min(one.ratio("enhanced", "released") for one in found),
-    }
-    goals = GOALS_CPU if bench.device.type == "cpu" else GOALS_GPU
-    rows = [
-        Row(name, value, "x", goals.get(name), ">=" if name in goals else None)
-        for name, value in values.items()
-    ]
-    rows += [
-        Row(f"{one.load.name}_{way}", 1 / seconds, "pairs/s")
-        for one in found
-        for way, seconds in one.seconds.items()
-    ]
-    rows += [*_quality(bench, found), *_peak(bench, by_name["image_image"])]
-    return rows
-
-
-def _quality(bench: Bench, found: Sequence[Measured]) -> list[Row]:
-    """What does not depend on a ratio over naive: enhancement's cost, equality, padding."""
-    costs = [one.seconds["enhanced"] / one.seconds["warm"] - 1 for one in found if _sees(one)]
-    worst = max(found, key=lambda one: one.difference / (1e-4 * one.spread + 1e-6))
-    exact = bench.engine.dtype is torch.float32
-    goal = 1e-4 * worst.spread + 1e-6 if exact else None
-    limit = 0.06 if bench.device.type == "cpu" else 0.03
-    return [
-        Row("enhancement_overhead", statistics.median(costs), "share", limit, "<="),
-        Row("largest_margin_difference", worst.difference, "", goal, "<=" if goal else None),
-        Row("margin_std", worst.spread, ""),
-        *(
-            Row(f"{one.load.name}_naive_padding", _padding(bench, one.load), "share")
-            for one in found
-        ),
-    ]
-
-
-def _sees(one: Measured) -> bool:
-    return any(one.load.images)
-
-
-def _padding(bench: Bench, load: workloads.Workload) -> float:
-    """The share of a naive batch's tokens that are padding; ours has none outside attention."""
-    real = total = 0
-    for start in range(0, len(load), bench.batch):
-        lengths = [prompt.length for prompt in load.prompts[start : start + bench.batch]]
-        real, total = real + sum(lengths), total + len(lengths) * max(lengths)
-    return 1 - real / total
-
-
-def _peak(bench: Bench, one: Measured) -> list[Row]:
-    """The share of the device's measured matrix peak that the necessary arithmetic reaches."""
-    if bench.device.type == "cpu":
-        return []
-    peak = matrix_peak(bench.device, bench.engine.dtype)
-    needed = necessary_flops(bench.model.config, one.load)
-    share = needed / (one.seconds["cold"] * len(one.load)) / peak
-    goal = 0.5 if bench.shape == "7b" else None
-    return [
-        Row("matrix_peak", peak / 1e12, "TFLOP/s"),
-        Row("peak_share", share, "share", goal, ">=" if goal else None),
-    ]
+    return clock() - start, margins
 
 
 def cross_encoder_note(shape: str) -> str:
@@ -242,6 +143,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--shape", choices=list(SHAPES), default="toy")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="count processor seconds: on the CPU with --threads 1, what others do matters less",
+    )
+    parser.add_argument("--k20", action="store_true", help="leave out k = 100, half of the time")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
@@ -253,12 +160,15 @@ def main(arguments: Sequence[str]) -> int:
         device,
         options.shape,
         options.quick,
+        repeats=2 if options.quick else 5,
+        large=not (options.quick or options.k20),
+        processor_time=options.processor_time,
     )
     print(f"{options.shape} on {device_name(device)}, {dtype}; {cross_encoder_note(options.shape)}")
     loads = bench.loads()
     for way in bench.ways():  # the first call of anything is not what is measured
         _timed(bench, way, loads[0].first(2))
-    rows = report(bench, [measure(bench, load) for load in loads])
+    rows = report(bench.setting, [measure(bench, load) for load in loads])
     print_table(rows)
     if options.json:
         where = machine(device_name(device)) | {"shape": options.shape}

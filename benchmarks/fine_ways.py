@@ -16,7 +16,7 @@ from repick.specs import Enhancement, Readout, ScorerSpec
 from worker.fine.engine import Engine
 from worker.fine.enhancement import top_entropy
 from worker.fine.families.base import PreparedImage
-from worker.fine.families.qwen import use_attention
+from worker.fine.families.qwen import use_ours, use_the_librarys
 from worker.fine.prompts import Prompt
 from worker.fine.readout import Labels
 
@@ -27,12 +27,12 @@ ENHANCED = replace(SPEC, enhancement=Enhancement())
 
 @contextmanager
 def library_attention(model: Any) -> Iterator[None]:
-    """The same weights with the library's own SDPA, for what is not ours."""
-    model.set_attn_implementation({"text_config": "sdpa", "vision_config": "sdpa"})
+    """The same weights in the library's own modules, for what is not ours."""
+    use_the_librarys(model)
     try:
         yield
     finally:
-        use_attention(model)
+        use_ours(model)
 
 
 def _inputs(

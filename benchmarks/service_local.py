@@ -14,7 +14,7 @@ from api.publisher import Publisher
 from api.schemas import JobRequest
 from api.services import Services
 from api.services import opened as services_opened
-from benchmarks.fake_worker import retriever, scorer
+from benchmarks.fake_worker import registered, retriever, scorer
 from benchmarks.service_stack import Stack
 from repick.jobs import Slice, Stage
 from repick.store import slices
@@ -71,4 +71,5 @@ def local(stack: Stack) -> Iterator[Local]:
         values = {name: getattr(held, name) for name in Runtime.__dataclass_fields__}
         runtime = SilentRuntime(**values)
         silent = replace(services, publisher=SilentPublisher(services.broker))
+        registered(runtime)
         yield Local(silent, stack.tenant_id, retriever(runtime), scorer(runtime))

@@ -111,20 +111,26 @@ def _paper_key(one: Candidate) -> tuple[float, float, int]:
     return (-(one.score or 0.0), one.entropy or 0.0, one.coarse_rank)
 
 
-def failure(found: Sequence[Candidate]) -> dict[str, object] | None:
-    """Why a query cannot be ranked, or None: pairs never judged, or too many that failed."""
+def failure(found: Sequence[Candidate], reason: str | None = None) -> dict[str, object] | None:
+    """Why a query cannot be ranked, or None: pairs never judged, or too many that failed.
+
+    `reason` is what ended the slices that would have judged them.
+    """
     unjudged = sum(not one.scored and one.error_code is None for one in found)
     if unjudged:
         return {
             "code": "scoring_failed",
             "detail": "workers failed three times over some of its pairs",
             "pairs": unjudged,
+            "reason": reason,
         }
     failed = sum(one.error_code is not None for one in found)
     if failed > MAX_FAILED_SHARE * len(found):
         return {
             "code": "too_many_item_errors",
             "detail": "most of its candidates cannot be scored",
-            "items": [{"id": one.external_id, "code": one.error_code} for one in found][:20],
+            "items": [
+                {"id": one.external_id, "code": one.error_code} for one in found if one.error_code
+            ][:20],
         }
     return None

@@ -58,7 +58,11 @@ class Settings(BaseSettings):
 
     retrieve_slice_queries: Annotated[int, Field(ge=1)] = 64
     slice_pairs: Annotated[int, Field(ge=1)] = 64
-    batch_pairs: Annotated[int, Field(ge=1)] = 16
+    embed_batch: Annotated[int, Field(ge=1)] = 32
+    batch_pairs: Annotated[int, Field(ge=1)] = 32
+    """Pairs that are prepared together."""
+    batch_tokens: Annotated[int, Field(ge=1)] = 32_768
+    """Prompt tokens of a batch at most; a slow device gets smaller ones by itself."""
     batch_deadline_s: float = 20.0
     """A batch that computes for longer ends its process; its lease is then taken by another."""
     lease_margin_s: float = 10.0

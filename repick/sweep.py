@@ -9,7 +9,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from types import FrameType
 
 import structlog
@@ -19,16 +20,20 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from repick import telemetry
-from repick.errors import Unavailable
-from repick.jobs import bulk_queue
+from repick.errors import NotFound, Unavailable
+from repick.jobs import Slice, bulk_queue
 from repick.logs import configure
 from repick.metrics import SweepFigures, serve
 from repick.queue import depth, make_app, publish, publish_embedding
 from repick.settings import Settings
-from repick.store import embeddings, slices, spaces, stages
+from repick.store import embeddings, endings, idempotency, slices, spaces, stages
 from repick.store.database import Database
 
 log = structlog.get_logger(__name__)
+
+
+UNSERVED = timedelta(minutes=2)
+"""Workers say every half minute what they serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,59 +41,77 @@ class Sweep:
     settings: Settings
     database: Database
     app: Celery
+    figures: SweepFigures = field(default_factory=lambda: SweepFigures(CollectorRegistry()))
 
     def tick(self) -> int:
         """One round; gives how many messages were published. Raises Unavailable."""
+        published = self._publish_slices() + self._publish_embeddings()
         self._end_late()
         self._end_lost()
-        return self._publish_slices() + self._publish_embeddings()
+        self.figures.tick(published)
+        return published
 
     def _end_late(self) -> None:
         with self.database.begin() as connection:
-            late = stages.end_late(connection)
+            late = endings.end_late(connection)
         for job_id in late:
             log.warning("job ended", job_id=str(job_id), reason="time_limit")
 
     def _end_lost(self) -> None:
+        """End what three workers died over, a transaction each: one large job delays no other."""
         with self.database.begin() as connection:
             embeddings.end_lost(connection)
-            stages.clear_ended(connection)
-            ended = slices.lost(connection)
-            opened = [
-                stages.close_failed(connection, one, self.settings.slice_pairs) for one in ended
-            ]
-        for one in ended:
+            endings.clear_ended(connection)
+            idempotency.forget(connection)
+            stages.warn_unserved(connection, UNSERVED)
+        while ended := self._end_one():
             log.error(
                 "slice ended",
-                job_id=str(one.job_id),
-                stage=one.stage,
-                slice=one.no,
-                trace_id=telemetry.trace_id(one.trace) if one.trace else None,
+                job_id=str(ended.job_id),
+                stage=ended.stage,
+                slice=ended.no,
+                trace_id=telemetry.trace_id(ended.trace) if ended.trace else None,
             )
-        for dispatch in filter(None, opened):
-            publish(self.app, dispatch)
+
+    def _end_one(self) -> Slice | None:
+        with self.database.begin() as connection:
+            ended = slices.lost(connection)
+            if ended is None:
+                return None
+            opened = stages.close_failed(connection, ended, self.settings.slice_pairs)
+        if opened is not None:
+            publish(self.app, opened)
+        return ended
 
     def _publish_slices(self) -> int:
+        """Publish what is due, but never more than wait beyond the messages that are there."""
         with self.database.begin() as connection:
-            waited_for = slices.queues_waited_for(connection)
-        empty = self._empty(waited_for)
+            waiting = slices.queues_waited_for(connection)
+        depths = self._depths(waiting)
         with self.database.begin() as connection:
-            due = slices.due(connection, empty)
-        return sum(publish(self.app, dispatch) for dispatch in due)
+            due = slices.due(connection, [queue for queue, n in depths.items() if n == 0])
+        missing = {queue: waiting[queue] - n for queue, n in depths.items()}
+        published = 0
+        for dispatch in due:
+            if missing.get(dispatch.queue, 1) > 0 and publish(self.app, dispatch):
+                missing[dispatch.queue] = missing.get(dispatch.queue, 1) - 1
+                published += 1
+        return published
 
     def _publish_embeddings(self) -> int:
         with self.database.begin() as connection:
             waiting = list(embeddings.waiting(connection))
-        empty = set(self._empty({bulk_queue(space.queue) for space in waiting}))
-        idle = [space for space in waiting if bulk_queue(space.queue) in empty]
+        depths = self._depths({bulk_queue(space.queue) for space in waiting})
+        idle = [space for space in waiting if depths.get(bulk_queue(space.queue)) == 0]
         return sum(publish_embedding(self.app, space.space_id, space.queue, 4) for space in idle)
 
-    def _empty(self, queues: Iterable[str]) -> list[str]:
+    def _depths(self, queues: Iterable[str]) -> dict[str, int]:
+        """Messages that wait in the broker, by queue; nothing where it does not answer."""
         try:
-            return [queue for queue in queues if depth(self.app, queue) == 0]
+            return {queue: depth(self.app, queue) for queue in queues}
         except (OperationalError, RedisError, OSError) as exc:
             log.warning("broker does not answer", reason=type(exc).__name__)
-            return []
+            return {}
 
 
 def build_indexes(settings: Settings, stopping: threading.Event) -> None:
@@ -100,13 +123,13 @@ def build_indexes(settings: Settings, stopping: threading.Event) -> None:
                 for space in spaces.outgrown(connection, settings.exact_search_rows):
                     log.info("building index", space=space.id, dimension=space.dimension)
                     spaces.build_index(connection, space)
-        except Unavailable as exc:
+        except (Unavailable, NotFound) as exc:
             log.warning("no index built", reason=exc.detail)
     database.close()
 
 
 def main() -> None:
-    """`python -m repick.sweep`: tick until SIGTERM."""
+    """`python -m repick.sweep`: tick until SIGTERM. A defect ends the process, not its work."""
     configure("sweep")
     settings = Settings()
     stopping = threading.Event()
@@ -119,17 +142,27 @@ def main() -> None:
     registry = CollectorRegistry()
     figures = SweepFigures(registry)
     serve(settings, registry)
-    sweep = Sweep(settings, Database(settings.database_url), make_app(settings.broker_url))
+    database, app = Database(settings.database_url), make_app(settings.broker_url)
+    sweep = Sweep(settings, database, app, figures)
     builder = threading.Thread(target=build_indexes, args=(settings, stopping), name="indexes")
     builder.start()
     log.info("sweeping", every_s=settings.sweep_interval_s)
+    try:
+        run(sweep, builder, stopping)
+    finally:
+        stopping.set()
+        builder.join()
+
+
+def run(sweep: Sweep, builder: threading.Thread, stopping: threading.Event) -> None:
     while not stopping.is_set():
+        if not builder.is_alive():
+            raise RuntimeError("the index builder has died")
         try:
-            figures.tick(sweep.tick())
+            sweep.tick()
         except Unavailable as exc:
             log.warning("database does not answer", reason=exc.detail)
-        stopping.wait(settings.sweep_interval_s)
-    builder.join()
+        stopping.wait(sweep.settings.sweep_interval_s)
 
 
 if __name__ == "__main__":

@@ -381,6 +381,7 @@ idempotency = Table(
     Column("job_id", Uuid, nullable=False),
     _now("created_at"),
     PrimaryKeyConstraint("tenant_id", "key"),
+    Index("ix_idempotency_created_at", "created_at"),
 )
 
 

@@ -40,11 +40,22 @@ class FakeEncoder:
         return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
+FAKE_TOKENS = 10
+
+
+@dataclass(frozen=True)
+class FakePair:
+    query: LoadedContent
+    document: LoadedContent
+    spec: ScorerSpec
+    length: int = FAKE_TOKENS
+
+
 @dataclass
 class FakeFineModel:
     """Margins from the hash of the pair.
 
-    Documents that contain `unreadable` cannot be prepared; `not finite` spoils its batch. Of
+    Documents with `unreadable` cannot be prepared; `not finite` and `breaks` spoil their batch. Of
     `endless` ones, which are too long, a specification that truncates cuts off seven tokens.
     """
 
@@ -57,18 +68,21 @@ class FakeFineModel:
             raise ContentError("too_long", "the pair does not fit")
         if "endless" in (document.text or "") and spec.length_policy is LengthPolicy.REFUSE:
             raise ContentError("too_long", "the pair does not fit")
-        return query, document, spec
+        return FakePair(query, document, spec)
 
-    def score(self, pairs: Sequence[Any]) -> list[PairScore]:
-        if any("not finite" in (document.text or "") for _, document, _ in pairs):
+    def score(self, pairs: Sequence[FakePair]) -> list[PairScore]:
+        texts = " ".join(pair.document.text or "" for pair in pairs)
+        if "not finite" in texts:
             raise ModelError("logits are not finite", code="not_finite")
-        self.scored += [(query.content_id, document.content_id) for query, document, _ in pairs]
+        if "breaks" in texts:
+            raise RuntimeError("out of luck")
+        self.scored += [(pair.query.content_id, pair.document.content_id) for pair in pairs]
         return [
             replace(
-                pair_score(query, document, spec.readout),
-                cut_tokens=7 if "endless" in (document.text or "") else 0,
+                pair_score(pair.query, pair.document, pair.spec.readout),
+                cut_tokens=7 if "endless" in (pair.document.text or "") else 0,
             )
-            for query, document, spec in pairs
+            for pair in pairs
         ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import structlog
 from transformers.utils import logging as transformers_logging
@@ -23,13 +24,18 @@ from repick.store.stages import RANK_QUEUE
 from worker.checkpoints import open_checkpoint
 from worker.coarse import Encoder
 from worker.embed import Embedder
+from worker.encoding import IMAGE_COST, Encoding
 from worker.fine.scorer import FineModel
+from worker.pace import Pace
 from worker.retrieve import Retriever
 from worker.score import SliceScorer
 from worker.serving import consume, opened
 from worker.tasks import coarse_tasks, fine_tasks
 
 log = structlog.get_logger(__name__)
+
+FIRST_TOKENS = 1024
+"""The first batch of a worker, before it knows its device."""
 
 
 def main(argv: list[str]) -> int:
@@ -52,10 +58,12 @@ def coarse(settings: Settings) -> int:
     queue = encoder.spec.queue
     with opened(settings, "coarse", [RANK_QUEUE, queue, bulk_queue(queue)]) as runtime:
         with runtime.database.begin() as connection:
-            registry.register_encoder(connection, encoder.spec)
-        coarse_tasks(runtime.app, Retriever(runtime, encoder, Embedder(runtime, encoder)))
+            ids = [registry.register_encoder(connection, encoder.spec)]
+        pace = Pace(settings.embed_batch * IMAGE_COST, first=IMAGE_COST)
+        encoding = Encoding(runtime, encoder, pace)
+        coarse_tasks(runtime.app, Retriever(runtime, encoding, Embedder(runtime, encoding)), ids)
         log.info("serving", encoder=encoder.spec.name, fingerprint=fingerprint(encoder.spec)[:12])
-        consume(runtime.app, "coarse", settings.worker_threads)
+        consume(runtime, partial(registry.encoders_served, ids=ids))
     return 0
 
 
@@ -72,12 +80,12 @@ def fine(settings: Settings) -> int:
     queue = next(iter(specs.values())).queue
     with opened(settings, "fine", [queue, bulk_queue(queue)]) as runtime:
         with runtime.database.begin() as connection:
-            for spec in specs.values():
-                registry.register_scorer(connection, spec)
+            ids = [registry.register_scorer(connection, spec) for spec in specs.values()]
             provenance_id = registry.put_provenance(connection, model.provenance)
-        fine_tasks(runtime.app, SliceScorer(runtime, model, specs, provenance_id))
+        pace = Pace(settings.batch_tokens, first=FIRST_TOKENS)
+        fine_tasks(runtime.app, SliceScorer(runtime, model, specs, provenance_id, pace), ids)
         log.info("serving", model=checkpoint.name, scorers=len(specs))
-        consume(runtime.app, "fine", settings.worker_threads)
+        consume(runtime, partial(registry.scorers_served, ids=ids))
     return 0
 
 

@@ -58,6 +58,8 @@ class Device:
         self._line: PriorityQueue[tuple[float, int, _Work[Any] | None]] = PriorityQueue()
         self._numbers = itertools.count()
         self._started: float | None = None
+        self.batches = 0
+        """Batches that have ended, well or not: whoever waits sees that the line moves."""
         self._closing = threading.Event()
         self._threads = [
             threading.Thread(target=self._serve, name="device", daemon=True),
@@ -99,6 +101,7 @@ class Device:
 
     def _ended(self, work: _Work[Any], started: float) -> None:
         self._started = None
+        self.batches += 1
         self._on_batch(started - work.submitted, time.monotonic() - started)
 
     def _watch(self) -> None:

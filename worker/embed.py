@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import structlog
+
 from repick.content import LoadedContent
-from repick.errors import ContentError, ModelError
+from repick.errors import ContentError
 from repick.specs import fingerprint
 from repick.store import embeddings, registry, spaces
 from repick.store.embeddings import EmbedBatch
-from worker.coarse import Encoder, Role
-from worker.encoding import encode_each
+from worker.coarse import Role
+from worker.encoding import Encoding
 from worker.runtime import Runtime
 
-BATCH = 32
+log = structlog.get_logger(__name__)
+
 CATCH_UP_ITEMS = 256
 CATCH_UP_S = 5.0
 
@@ -22,21 +25,23 @@ CATCH_UP_S = 5.0
 @dataclass(frozen=True, slots=True)
 class Embedder:
     runtime: Runtime
-    encoder: Encoder
+    encoding: Encoding
 
     def claim(self, space_id: int) -> EmbedBatch | None:
-        """Take a batch of the space's waiting items; None when none waits or it is gone.
+        """Take a batch of the space's waiting items.
 
-        Raises ModelError where this worker serves another encoder than the space's.
+        None when none waits, the space is gone, or it is of an encoder not served here.
         """
         with self.runtime.database.begin() as connection:
             space = spaces.by_id(connection, space_id)
             if space is None:
                 return None
             expected = registry.encoder_fingerprint(connection, space.encoder_id)
-            if expected != fingerprint(self.encoder.spec):
-                raise ModelError("this worker serves another encoder", code="encoder_not_served")
-            return embeddings.claim(connection, space_id, BATCH, self.runtime.lease)
+            if expected != fingerprint(self.encoding.encoder.spec):
+                log.warning("another encoder's space", space=space_id, fingerprint=expected[:12])
+                return None
+            size = self.encoding.size
+            return embeddings.claim(connection, space_id, size, self.runtime.lease)
 
     def catch_up(self, space_id: int) -> None:
         """Embed what little still waits, so that a job finds the items put just before it.
@@ -67,8 +72,11 @@ class Embedder:
             for item, content in batch.items
             if isinstance(error := loaded[content], ContentError)
         }
-        vectors, unencodable = encode_each(
-            self.runtime.device, self.encoder, readable, Role.DOCUMENT, bulk=True
+        vectors, unencodable = self.encoding.each(
+            readable,
+            Role.DOCUMENT,
+            lambda connection: embeddings.hold(connection, batch, self.runtime.lease),
+            bulk=True,
         )
         with self.runtime.database.begin() as connection:
             embeddings.commit(connection, batch, vectors)

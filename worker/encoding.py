@@ -2,41 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from repick import telemetry
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
+from repick.store.database import Connection
 from worker.coarse import Encoder, Role
-from worker.device import Device
+from worker.pace import Pace
+from worker.runtime import Runtime
 
 K = TypeVar("K")
+Vectors = dict[K, list[float]]
+Errors = dict[K, ContentError]
+
+IMAGE_COST = 16
+"""An image takes the time of about so many texts."""
 
 
-def encode_each(
-    device: Device, encoder: Encoder, contents: Mapping[K, LoadedContent], role: Role, *, bulk: bool
-) -> tuple[dict[K, list[float]], dict[K, ContentError]]:
-    """Unit vectors and errors by key. Where a batch fails, each of its contents is tried alone."""
-    if not contents:
-        return {}, {}
-    ordered = list(contents.values())
-    work = device.submit(lambda: _encode(encoder, ordered, role), bulk=bulk)
-    try:
-        return dict(zip(contents, work.result().tolist(), strict=True)), {}
-    except (ContentError, ModelError) as exc:
-        if len(contents) == 1:
-            return {}, {key: ContentError(exc.code, exc.detail) for key in contents}
-    vectors: dict[K, list[float]] = {}
-    errors: dict[K, ContentError] = {}
-    for key, one in contents.items():
-        vector, error = encode_each(device, encoder, {key: one}, role, bulk=bulk)
-        vectors |= vector
-        errors |= error
-    return vectors, errors
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """An encoder on the device; `size` is how many contents it should get at once."""
 
+    runtime: Runtime
+    encoder: Encoder
+    pace: Pace
 
-def _encode(encoder: Encoder, contents: Sequence[LoadedContent], role: Role) -> Any:
-    """As float32 (N, D), under a span."""
-    with telemetry.span("repick.encode", contents=len(contents)):
-        return encoder.encode(contents, role)
+    @property
+    def size(self) -> int:
+        """As many as fit the pace if all of them were images."""
+        return max(1, self.pace.size // IMAGE_COST)
+
+    def each(
+        self,
+        contents: Mapping[K, LoadedContent],
+        role: Role,
+        hold: Callable[[Connection], None],
+        *,
+        bulk: bool,
+    ) -> tuple[Vectors[K], Errors[K]]:
+        """Unit vectors and errors by key; `hold` keeps the lease while the batch waits in line.
+
+        Where a batch fails, each of its contents is tried alone.
+        """
+        if not contents:
+            return {}, {}
+        ordered = list(contents.values())
+        cost = sum(1 if one.image is None else IMAGE_COST for one in ordered)
+        work = self.runtime.device.submit(
+            lambda: self.pace.timed(lambda: self._encode(ordered, role), cost), bulk=bulk
+        )
+        try:
+            rows = self.runtime.result_of(work, hold).tolist()
+            return dict(zip(contents, rows, strict=True)), {}
+        except (ContentError, ModelError) as exc:
+            if len(contents) == 1:
+                return {}, {key: ContentError(exc.code, exc.detail) for key in contents}
+        vectors: Vectors[K] = {}
+        errors: Errors[K] = {}
+        for key, one in contents.items():
+            found, failed = self.each({key: one}, role, hold, bulk=bulk)
+            vectors |= found
+            errors |= failed
+        return vectors, errors
+
+    def _encode(self, contents: Sequence[LoadedContent], role: Role) -> NDArray[np.float32]:
+        with telemetry.span("repick.encode", contents=len(contents)):
+            return self.encoder.encode(contents, role)

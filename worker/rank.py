@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from repick.jobs import Slice
-from repick.store import rankings, slices
+from repick.store import ledger, rankings, slices
+from repick.store.ledger import Verdict
 from worker.runtime import Runtime
 
 
@@ -14,6 +15,8 @@ def rank_slice(runtime: Runtime, held: Slice) -> None:
         open_queries = rankings.unranked(connection, held)
     for query_no in open_queries:
         with runtime.database.begin() as connection:
+            if ledger.may_go_on(connection, held) is Verdict.STOP:
+                return
             slices.renew(connection, held, runtime.lease)
             rankings.rank(connection, held, query_no, ask)
 

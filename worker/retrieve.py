@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from repick.content import LoadedContent
-from repick.errors import ContentError, ModelError
+from repick.errors import ContentError
 from repick.jobs import Slice
-from repick.specs import fingerprint
-from repick.store import slices, stages
+from repick.store import ledger, slices, stages
+from repick.store.ledger import Verdict
 from repick.store.queries import (
     OpenQuery,
     Retrieval,
@@ -16,41 +16,51 @@ from repick.store.queries import (
     search_into,
     warn_of_pending,
 )
-from worker.coarse import Encoder, Role
+from worker.coarse import Role
 from worker.embed import Embedder
-from worker.encoding import encode_each
+from worker.encoding import Encoding
 from worker.runtime import Runtime
-
-BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Retriever:
     runtime: Runtime
-    encoder: Encoder
+    encoding: Encoding
     embedder: Embedder
 
     def run(self, held: Slice) -> None:
         """Commit the candidates of each batch of queries; end the slice."""
         with self.runtime.database.begin() as connection:
             task = retrieval(connection, held)
-        self._check(task)
         self.embedder.catch_up(task.space.id)
-        for start in range(0, len(task.queries), BATCH):
-            self._batch(held, task, task.queries[start : start + BATCH])
+        self._hold(held)
+        left = task.queries
+        while left:
+            if not self._may_go_on(held):
+                return
+            size = self.encoding.size
+            batch, left = left[:size], left[size:]
+            self._batch(held, task, batch)
         self.runtime.close(held)
 
-    def _check(self, task: Retrieval) -> None:
-        if task.encoder_fingerprint != fingerprint(self.encoder.spec):
-            raise ModelError("this worker serves another encoder", code="encoder_not_served")
+    def _may_go_on(self, held: Slice) -> bool:
+        with self.runtime.database.begin() as connection:
+            return ledger.may_go_on(connection, held) is not Verdict.STOP
+
+    def _hold(self, held: Slice) -> None:
+        with self.runtime.database.begin() as connection:
+            slices.hold(connection, held, self.runtime.lease)
 
     def _batch(self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]) -> None:
         loaded = self.runtime.load(held.tenant_id, [query.content_id for query in queries])
         by_no = {query.query_no: loaded[query.content_id] for query in queries}
         readable = {no: one for no, one in by_no.items() if isinstance(one, LoadedContent)}
         errors = {no: one for no, one in by_no.items() if isinstance(one, ContentError)}
-        vectors, unencodable = encode_each(
-            self.runtime.device, self.encoder, readable, Role.QUERY, bulk=False
+        vectors, unencodable = self.encoding.each(
+            readable,
+            Role.QUERY,
+            lambda connection: slices.hold(connection, held, self.runtime.lease),
+            bulk=False,
         )
         with self.runtime.database.begin() as connection:
             slices.renew(connection, held, self.runtime.lease)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
 from celery import Celery
@@ -23,11 +26,13 @@ from repick.metrics import WorkerFigures
 from repick.queue import publish
 from repick.settings import Settings
 from repick.store import contents, slices, stages
-from repick.store.database import Database
+from repick.store.database import Connection, Database
 from repick.store.slices import Dispatch, LeaseLost
 from worker.device import Device
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,24 @@ class Runtime:
         except ContentError as exc:
             return exc
         return LoadedContent(content_id, one.text, image, one.media.sha256, one.instruction)
+
+    def result_of(self, work: Future[T], hold: Callable[[Connection], None]) -> T:
+        """Wait for a batch in the device's line, holding its lease for as long as the line moves.
+
+        A line that stands still holds nothing: the watchdog ends the process, or the lease runs
+        out. Raises what the batch raised, and LeaseLost.
+        """
+        seen = -1
+        while True:
+            try:
+                return work.result(timeout=self.lease.total_seconds() / 3)
+            except FutureTimeout:
+                if work.done():
+                    raise  # the batch itself raised it
+            if self.device.batches != seen:
+                seen = self.device.batches
+                with self.database.begin() as connection:
+                    hold(connection)
 
     def close(self, held: Slice) -> None:
         """Commit the end of a slice and publish what it opens."""

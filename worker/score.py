@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+
+import structlog
 
 from repick import telemetry
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
-from repick.jobs import PairFailure, PairScore, Slice
+from repick.jobs import MAX_ATTEMPTS, PairFailure, PairScore, Slice
 from repick.specs import ScorerSpec
 from repick.store import ledger, slices
 from repick.store.ledger import OpenPair, Verdict, Work
 from worker.fine.scorer import FineModel, PreparedPair
+from worker.pace import Pace
 from worker.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Pairs for one batch, and those before them that could not be prepared."""
+
+    pairs: Mapping[OpenPair, PreparedPair]
+    failures: Mapping[OpenPair, PairFailure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,7 @@ class SliceScorer:
     model: FineModel
     specs: Mapping[str, ScorerSpec]
     provenance_id: int
+    pace: Pace
 
     def run(self, held: Slice) -> bool:
         """Score what the ledger does not have, a commit a batch, and end the slice.
@@ -41,18 +55,15 @@ class SliceScorer:
         """
         with self.runtime.database.begin() as connection:
             work = ledger.work(connection, held)
-        spec = self._spec(work)
         self.runtime.figures.pairs(reused=held.last - held.first + 1 - len(work.pairs))
-        size = self.runtime.settings.batch_pairs
         ahead: _Batch | None = None
         verdict = Verdict.GO_ON
-        for start in range(0, len(work.pairs), size):
-            prepared, failures = self._prepare(held, spec, work.pairs[start : start + size])
+        for ready in self._prepared(held, work):
             with self.runtime.database.begin() as connection:
                 verdict = ledger.may_go_on(connection, held)
             if verdict is not Verdict.GO_ON:
                 break
-            behind = self._submit(prepared, failures, work.bulk)
+            behind = self._submit(held, work, ready)
             self._commit(held, work, ahead)
             ahead = behind
         self._commit(held, work, ahead)
@@ -66,11 +77,17 @@ class SliceScorer:
             self.runtime.close(held)
         return verdict is Verdict.GO_ON
 
-    def _spec(self, work: Work) -> ScorerSpec:
-        spec = self.specs.get(work.scorer_fingerprint)
-        if spec is None:
-            raise ModelError("this worker serves another scorer", code="scorer_not_served")
-        return spec
+    def _prepared(self, held: Slice, work: Work) -> Iterator[_Ready]:
+        """Batches in order, each of as many pairs as the pace allows by their tokens."""
+        spec, size = self.specs[work.scorer_fingerprint], self.runtime.settings.batch_pairs
+        for start in range(0, len(work.pairs), size):
+            prepared, failures = self._prepare(held, spec, work.pairs[start : start + size])
+            left = list(prepared.items())
+            while left or failures:
+                # At the last attempt each goes alone, so that a bad one spoils no neighbour.
+                run = left[:1] if held.attempts >= MAX_ATTEMPTS else self.pace.run(left, _tokens)
+                yield _Ready(dict(run), failures)
+                left, failures = left[len(run) :], {}
 
     def _prepare(
         self, held: Slice, spec: ScorerSpec, pairs: tuple[OpenPair, ...]
@@ -87,37 +104,43 @@ class SliceScorer:
                 failures[pair] = PairFailure(exc.code, exc.detail, exc.retryable)
         return prepared, failures
 
-    def _submit(
-        self,
-        prepared: Mapping[OpenPair, PreparedPair],
-        failures: Mapping[OpenPair, PairFailure],
-        bulk: bool,
-    ) -> _Batch:
-        ready = list(prepared.values())
-        scores = self.runtime.device.submit(lambda: self._traced(ready), bulk=bulk)
-        return _Batch(tuple(prepared), failures, scores)
+    def _submit(self, held: Slice, work: Work, ready: _Ready) -> _Batch:
+        pairs = list(ready.pairs.values())
+        last = held.attempts >= MAX_ATTEMPTS
+        scores = self.runtime.device.submit(lambda: self._traced(pairs, last), bulk=work.bulk)
+        return _Batch(tuple(ready.pairs), ready.failures, scores)
 
-    def _traced(self, ready: list[PreparedPair]) -> list[PairScore | PairFailure]:
+    def _traced(self, ready: list[PreparedPair], last: bool) -> list[PairScore | PairFailure]:
         with telemetry.span("repick.batch", pairs=len(ready)):
-            return self._score(ready)
+            return self._score(ready, last)
 
-    def _score(self, ready: list[PreparedPair]) -> list[PairScore | PairFailure]:
-        """Scores in order; a pair whose figures are not finite fails alone, not its batch."""
+    def _score(self, ready: list[PreparedPair], last: bool) -> list[PairScore | PairFailure]:
+        """Scores in order; a pair whose figures are not finite fails alone, not its batch.
+
+        At the slice's last attempt, so does a pair that breaks in any other way.
+        """
         if not ready:
             return []
+        units = sum(pair.length for pair in ready)
         try:
-            return list(self.model.score(ready))
-        except ModelError as exc:
-            if exc.code != "not_finite":
+            return list(self.pace.timed(lambda: self.model.score(ready), units))
+        except Exception as exc:
+            code = exc.code if isinstance(exc, ModelError) else "scoring_error"
+            if code != "not_finite" and not last:
                 raise
             if len(ready) == 1:
-                return [PairFailure(exc.code, exc.detail)]
-            return [score for pair in ready for score in self._score([pair])]
+                log.exception("pair not scored", code=code)
+                return [PairFailure(code, "the model could not score it", code != "not_finite")]
+            return [score for pair in ready for score in self._score([pair], last)]
 
     def _commit(self, held: Slice, work: Work, batch: _Batch | None) -> None:
         if batch is None:
             return
-        results = dict(zip(batch.pairs, batch.scores.result(), strict=True))
+        scored = self.runtime.result_of(
+            batch.scores,
+            lambda connection: slices.hold(connection, held, self.runtime.lease),
+        )
+        results = dict(zip(batch.pairs, scored, strict=True))
         scores = {p: one for p, one in results.items() if isinstance(one, PairScore)}
         failed = {p: one for p, one in results.items() if isinstance(one, PairFailure)}
         with self.runtime.database.begin() as connection:
@@ -132,6 +155,10 @@ class SliceScorer:
             )
         broken = len(batch.failures) + len(failed)
         self.runtime.figures.pairs(scored=len(scores), failed=broken)
+
+
+def _tokens(ready: tuple[OpenPair, PreparedPair]) -> int:
+    return ready[1].length
 
 
 def _both(

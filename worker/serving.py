@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from celery import Celery
 from celery.exceptions import SecurityWarning
 from prometheus_client import CollectorRegistry
 
@@ -15,8 +14,9 @@ from repick.media import media_store
 from repick.metrics import WorkerFigures, serve
 from repick.queue import make_app
 from repick.settings import Settings
-from repick.store.database import Database
+from repick.store.database import Connection, Database
 from worker.device import Device
+from worker.heartbeat import heartbeat
 from worker.runtime import Runtime, owner_name
 
 
@@ -40,10 +40,12 @@ def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Run
         database.close()
 
 
-def consume(app: Celery, role: str, threads: int) -> None:
-    """Serve until SIGTERM; what has begun is finished first."""
+def consume(runtime: Runtime, served: Callable[[Connection], None]) -> None:
+    """Serve until SIGTERM, with a heartbeat that tells what; what has begun is finished first."""
+    threads = runtime.settings.worker_threads
     arguments = ["--quiet", "worker", "--pool=threads", f"--concurrency={threads}"]
     # Its warning about root is about pickled messages, which are refused.
     warnings.simplefilter("ignore", SecurityWarning)
-    options = ["--loglevel=WARNING", f"--hostname={owner_name(role)}", "--without-mingle"]
-    app.worker_main([*arguments, *options])
+    options = ["--loglevel=WARNING", f"--hostname={runtime.owner}", "--without-mingle"]
+    with heartbeat(runtime.database, served):
+        runtime.app.worker_main([*arguments, *options])

@@ -5,6 +5,8 @@ Each takes a job's id (a space's id for `embed`) and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from celery import Celery
 
 from repick.jobs import Slice, Stage
@@ -16,13 +18,13 @@ from worker.runtime import Runtime
 from worker.score import SliceScorer
 
 
-def coarse_tasks(app: Celery, retriever: Retriever) -> None:
+def coarse_tasks(app: Celery, retriever: Retriever, encoders: Sequence[int]) -> None:
     """Register what a coarse worker does: retrieve, rank, embed."""
     runtime, embedder = retriever.runtime, retriever.embedder
 
     @app.task(name=TASK[Stage.RETRIEVE])  # type: ignore[untyped-decorator]
     def retrieve(job: str) -> None:
-        if held := _claim(runtime, job, Stage.RETRIEVE):
+        if held := _claim(runtime, job, Stage.RETRIEVE, encoders):
             with runtime.holding(held):
                 retriever.run(held)
 
@@ -37,20 +39,22 @@ def coarse_tasks(app: Celery, retriever: Retriever) -> None:
         if batch := embedder.claim(space):
             embedder.run(batch)
             # One message goes on for the whole space, at the end of the line after each batch.
-            publish_embedding(app, space, embedder.encoder.spec.queue)
+            publish_embedding(app, space, embedder.encoding.encoder.spec.queue)
 
 
-def fine_tasks(app: Celery, scorer: SliceScorer) -> None:
+def fine_tasks(app: Celery, scorer: SliceScorer, scorers: Sequence[int]) -> None:
     """Register what a fine worker does: score."""
     runtime = scorer.runtime
 
     @app.task(name=TASK[Stage.SCORE])  # type: ignore[untyped-decorator]
     def score(job: str) -> None:
-        if held := _claim(runtime, job, Stage.SCORE):
+        if held := _claim(runtime, job, Stage.SCORE, scorers):
             with runtime.holding(held):
                 scorer.run(held)
 
 
-def _claim(runtime: Runtime, job: str, stage: Stage) -> Slice | None:
+def _claim(
+    runtime: Runtime, job: str, stage: Stage, models: Sequence[int] | None = None
+) -> Slice | None:
     with runtime.database.begin() as connection:
-        return slices.claim(connection, job_id(job), stage, runtime.owner, runtime.lease)
+        return slices.claim(connection, job_id(job), stage, runtime.owner, runtime.lease, models)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.services import Services, services_of
@@ -16,6 +16,12 @@ from repick.store import schema
 router = APIRouter(tags=["health"])
 
 Serviced = Annotated[Services, Depends(services_of)]
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> RedirectResponse:
+    """A browser is shown the docs."""
+    return RedirectResponse("/docs")
 
 
 @router.get("/livez")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -15,18 +14,18 @@ from starlette.concurrency import run_in_threadpool
 from api import events, ndjson, openapi, strict_json, submission
 from api.auth import Reader, Submitter
 from api.job_checks import check
-from api.job_views import JobOut, JobsOut, RankingOut, RankingsOut, job_out, job_path, summary
+from api.job_reads import one_job, ranking_page
+from api.job_views import JobOut, JobsOut, job_out, job_path, summary
 from api.pages import Cursor, Limit, next_link
 from api.payload import content_type, parse, read
 from api.schemas import JOB_EXAMPLES, JobRequest
 from api.services import Services, services_of
 from api.waiting import seconds_to_wait, until_final
 from repick import telemetry
-from repick.errors import Conflict, InvalidField, NotFound
+from repick.errors import Conflict, InvalidField
 from repick.jobs import JobState
 from repick.store import jobs, rankings
 from repick.store.jobs import JobView, Wanted
-from repick.store.rankings import Ranking
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -36,12 +35,7 @@ Key = Annotated[
     Header(alias="Idempotency-Key", description="The same key and body give the same job."),
 ]
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
-_FORMS: Mapping[str, Callable[[bytes], JobRequest]] = {
-    "application/json": partial(parse, model=JobRequest),
-    ndjson.MEDIA_TYPE: ndjson.job,
-}
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-PAGE_QUERIES, PAGE_HITS = 100, 10_000
 
 
 @router.post(
@@ -62,8 +56,13 @@ async def submit_job(
     if key is not None and not _KEY.fullmatch(key):
         detail = "1 to 255 printable ASCII characters without blanks"
         raise InvalidField("Idempotency-Key", detail, code="invalid_idempotency_key")
+    most = services.settings.max_streamed_queries
+    forms = {
+        "application/json": partial(parse, model=JobRequest),
+        ndjson.MEDIA_TYPE: partial(ndjson.job, most=most),
+    }
     streamed = content_type(request).get_content_type() == ndjson.MEDIA_TYPE
-    wanted = await read(request, _FORMS)
+    wanted = await read(request, forms)
 
     def work() -> submission.Submitted:
         checked = check(wanted, key, services.settings, streamed=streamed)
@@ -124,7 +123,7 @@ async def show_job(
     Up to 100 queries (or 10,000 hits) at once; `next` leads to the others. `Prefer: wait=N` waits
     for the job's end.
     """
-    view = await run_in_threadpool(_one, services, who.tenant_id, job_id)
+    view = await run_in_threadpool(one_job, services, who.tenant_id, job_id)
     view = await _awaited(request, response, services, who.tenant_id, view)
     return await run_in_threadpool(_full, response, services, who.tenant_id, view)
 
@@ -141,23 +140,8 @@ async def job_events(
 
     `Last-Event-ID` leaves out what the client was told; 204 where that was the end.
     """
-    view = await run_in_threadpool(_one, services, who.tenant_id, job_id)
+    view = await run_in_threadpool(one_job, services, who.tenant_id, job_id)
     return await events.answer(request, services, who.tenant_id, view, last_id)
-
-
-@router.get("/{job_id}/rankings", response_model=RankingsOut, responses=openapi.RANKINGS)
-def list_rankings(
-    request: Request, who: Reader, services: Serviced, job_id: UUID, cursor: Cursor = None
-) -> RankingsOut | Response:
-    """The rankings that the job has so far, by query: in pages, or as NDJSON all of them."""
-    view = _one(services, who.tenant_id, job_id)
-    after = -1
-    if cursor is not None:
-        after = int(services.cursors.read(f"rankings.{job_id}", cursor))
-    if ndjson.wanted(request):
-        return ndjson.streamed(_every(services, who.tenant_id, view, after))
-    page, link = _page(services, who.tenant_id, view, after)
-    return RankingsOut(items=[RankingOut.of(one) for one in page], next=link)
 
 
 @router.post("/{job_id}/cancel", response_model=JobOut, responses=openapi.errors(404, 409))
@@ -165,7 +149,7 @@ def cancel_job(response: Response, who: Submitter, services: Serviced, job_id: U
     """End a job that has not ended; workers see it within one batch."""
     with services.database.begin() as connection:
         cancelled = jobs.cancel(connection, who.tenant_id, job_id)
-    view = _one(services, who.tenant_id, job_id)
+    view = one_job(services, who.tenant_id, job_id)
     if not cancelled:
         raise Conflict("the job has ended already", code="job_final", job=job_id, state=view.state)
     return _full(response, services, who.tenant_id, view)
@@ -190,50 +174,12 @@ async def _awaited(
     return await until_final(request, services, tenant_id, view.id, seconds) or view
 
 
-def _one(services: Services, tenant_id: int, job_id: UUID) -> JobView:
-    with services.database.read() as connection:
-        view = jobs.view(connection, tenant_id, job_id)
-    if view is None:
-        raise NotFound("there is no job of this id", code="job_not_found")
-    return view
-
-
 def _full(response: Response, services: Services, tenant_id: int, view: JobView) -> JobOut:
     if not view.state.final:
         response.headers["Retry-After"] = "1"
     if view.state is JobState.QUEUED:  # nobody has begun: there is nothing to ask for
         return job_out(view, [], [], None)
-    page, link = _page(services, tenant_id, view, after=-1)
+    page, link = ranking_page(services, tenant_id, view, after=-1)
     with services.database.read() as connection:
         errors = rankings.query_errors(connection, tenant_id, view.id)
     return job_out(view, page, errors, link)
-
-
-def _page(
-    services: Services, tenant_id: int, view: JobView, after: int
-) -> tuple[list[Ranking], str | None]:
-    """Rankings past query number `after`, and the link to those past them."""
-    limit = _page_size(view)
-    with services.database.read() as connection:
-        page = rankings.read(connection, tenant_id, view.id, after, limit + 1)
-    if len(page) <= limit:
-        return page, None
-    page = page[:limit]
-    last = services.cursors.write(f"rankings.{view.id}", page[-1].query_no)
-    return page, next_link(f"{job_path(view.id)}/rankings", cursor=last)
-
-
-def _every(services: Services, tenant_id: int, view: JobView, after: int) -> Iterator[RankingOut]:
-    """Every ranking past query number `after`, read page by page as they are sent."""
-    limit = _page_size(view)
-    while True:
-        with services.database.begin() as connection:
-            page = rankings.read(connection, tenant_id, view.id, after, limit)
-        yield from (RankingOut.of(one) for one in page)
-        if len(page) < limit:
-            return
-        after = page[-1].query_no
-
-
-def _page_size(view: JobView) -> int:
-    return max(1, min(PAGE_QUERIES, PAGE_HITS // view.top_n))

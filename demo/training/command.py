@@ -40,9 +40,10 @@ def arguments(description: str) -> Arguments:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="instead of the recipe's")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
+    parser.add_argument("--pause-at", type=int, help="stop for now at this step")
     parser.add_argument("--images", type=int, help="pictures a step, instead of the recipe's")
     parser.add_argument("--workers", type=int, help="processes that make batches")
     args = parser.parse_args()
-    names = ("minutes", "steps", "images", "workers")
+    names = ("minutes", "steps", "pause_at", "images", "workers")
     changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return Arguments(args.folder, args.recipe or "full", args.device, args.seed, changes)

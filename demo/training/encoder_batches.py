@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from demo.data.emoji import Emoji, load_catalogue
+from demo.data.emoji import Emoji, trained_emoji
 from demo.data.emoji.catalogue import on_white
 from demo.data.emoji.queries import TEXTS
 from demo.data.scenes import (
@@ -130,7 +129,7 @@ def _add_edit(rng: random.Random, found: _Collected) -> None:
 
 def _add_emoji(rng: random.Random, found: _Collected) -> None:
     """An emoji in two styles, with a text for one of them."""
-    emoji = rng.choice(_trained())
+    emoji = rng.choice(trained_emoji())
     first, second = (
         found.image(_jittered(rng, on_white(emoji.code, style)))
         for style in rng.sample(emoji.training_styles, 2)
@@ -153,8 +152,3 @@ def _jittered(rng: random.Random, image: Image.Image) -> Image.Image:
     at = (rng.randint(0, SIDE - side), rng.randint(0, SIDE - side))
     ground.paste(image.resize((side, side), Image.Resampling.BICUBIC), at)
     return ground
-
-
-@lru_cache(maxsize=1)
-def _trained() -> tuple[Emoji, ...]:
-    return tuple(emoji for emoji in load_catalogue() if len(emoji.training_styles) > 1)

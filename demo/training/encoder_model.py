@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from demo.training.encoder_batches import EncoderBatch
-from demo.training.recipe import PATCH, SIDE, EncoderSize
+from demo.training.recipe import SIDE, EncoderSize
 
 IMAGE_WEIGHT = 0.8
 """Of a query's image against its text, as the service mixes them (METHOD §1)."""
@@ -42,7 +42,7 @@ def build_encoder(size: EncoderSize, tokenizer: CLIPTokenizer) -> Any:
             **tower,
             "num_hidden_layers": size.layers,
             "image_size": SIDE,
-            "patch_size": PATCH,
+            "patch_size": size.patch,
         },
         projection_dim=size.projection,
     )

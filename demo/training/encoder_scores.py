@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from demo.data.emoji import Emoji, Style, load_catalogue
 from demo.data.emoji.catalogue import HELD_OUT_STYLE, on_white
-from demo.data.scenes import Error, Split
+from demo.data.scenes import Error
 from demo.training.probes import Probe, summary
 from demo.training.recipe import SIDE
 from repick.content import LoadedContent
@@ -23,9 +23,12 @@ Vectors = NDArray[np.float32]
 
 
 def encoder_figures(
-    folder: Path, asked: Sequence[Probe], split: Split, device: str = "cpu"
+    folder: Path,
+    asked: Sequence[Probe],
+    device: str = "cpu",
+    styles: Sequence[Style] = tuple(Style),
 ) -> dict[str, Any]:
-    """Accuracy by error, R@1 and R@20 among the probes' scenes, R@10 and R@1 of emoji."""
+    """Accuracy by error, R@1 and R@20 among the probes' scenes, R@1 and R@10 of emoji by style."""
     encoder = Encoder.load(open_checkpoint(str(folder)), device=device, dtype="float32")
     images = encoder.encode([probe.image for probe in asked], Role.DOCUMENT)
     texts = _texts(encoder, [probe.right.text for probe in asked])
@@ -35,11 +38,10 @@ def encoder_figures(
         for error, cosine in zip(probe.wrong, wrong @ image, strict=True):
             above[error].append(bool(text @ image > cosine))
     return {
-        "split": split,
         **summary(above),
         "text_to_image": recall(texts @ images.T, (1, 20)),
         "image_to_text": recall(images @ texts.T, (1, 20)),
-        "emoji": _emoji(encoder),
+        "emoji": _emoji(encoder, styles),
     }
 
 
@@ -50,11 +52,11 @@ def recall(cosines: Vectors, depths: Sequence[int]) -> dict[str, float]:
     return {f"r{depth}": round(float((better < depth).mean()), 4) for depth in depths}
 
 
-def _emoji(encoder: Encoder) -> dict[str, Any]:
+def _emoji(encoder: Encoder, styles: Sequence[Style]) -> dict[str, Any]:
     """Names against all pictures of a style: seen and held-out concepts, held-out style."""
     catalogue = load_catalogue()
     figures: dict[str, Any] = {}
-    for style in Style:
+    for style in styles:
         drawn = [emoji for emoji in catalogue if style in emoji.styles]
         pictures = encoder.encode([_picture(emoji, style) for emoji in drawn], Role.DOCUMENT)
         cosines = _texts(encoder, [emoji.name for emoji in drawn]) @ pictures.T

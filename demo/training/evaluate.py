@@ -113,7 +113,7 @@ def main() -> None:
     asked = probes(args.scenes, args.split)
     kind = json.loads((args.model / "config.json").read_text(encoding="utf-8"))["model_type"]
     if kind == "clip":
-        figures = encoder_figures(args.model, asked, args.split, args.device)
+        figures = encoder_figures(args.model, asked, args.device)
     else:
         model = load_judge(args.model, args.device)
         figures = judge_figures(model, asked, enhanced=args.enhanced)

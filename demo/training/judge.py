@@ -29,7 +29,7 @@ from demo.training.speech import Speech
 from demo.training.vocabulary import judge_tokenizer
 
 VALIDATION = Stage("validation", 1, 2, (0.1, 0.4, 0.5), (0.3, 0, 0.7))
-VALIDATION_PICTURES, VALIDATION_BATCHES = 32, 4
+VALIDATION_PICTURES = 32
 IMAGES = {
     "image_processor_type": "Qwen2VLImageProcessor",
     "min_pixels": SIDE * SIDE,
@@ -87,7 +87,7 @@ def train(folder: Path, recipe: JudgeRecipe, device: torch.device, seed: int) ->
         while not run.done:
             _train_stage(run, recipe, speech, device)
     run.save()
-    run.log("validation", validate(trainer, speech, device))
+    run.log("validation", validate(trainer, speech, device, run.budget.validation))
     save_model(folder / "model", trainer, tokenizer)
     return folder / "model"
 
@@ -111,7 +111,7 @@ def _train_stage(run: Run, recipe: JudgeRecipe, speech: Speech, device: torch.de
             run.log("train", {"stage_name": stage.name, **values})
             learned = values["accuracy"].get("look_up", 0) >= stage.gate
         if run.progress.step % budget.save_every == 0:
-            run.log("validation", validate(trainer, speech, device))
+            run.log("validation", validate(trainer, speech, device, run.budget.validation))
             run.save()
         if run.done or _next_stage(run, recipe, learned=learned):
             return
@@ -133,11 +133,11 @@ def make_batch(maker: Maker, images: int, seed: int, step: int) -> Batch:
 
 
 @torch.inference_mode()
-def validate(trainer: Any, speech: Speech, device: torch.device) -> dict[str, Any]:
+def validate(trainer: Any, speech: Speech, device: torch.device, batches: int) -> dict[str, Any]:
     """Loss and accuracy by class of error on scenes of the validation split, always the same."""
     maker, tally = Maker(speech, VALIDATION, 4, Split.VALIDATION), Tally()
     trainer.eval()
-    for step in range(VALIDATION_BATCHES):
+    for step in range(batches):
         batch = make_batch(maker, VALIDATION_PICTURES, 0, step).to(device)
         tally.add(trainer(batch), batch)
     trainer.train()

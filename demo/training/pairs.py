@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from demo.data.emoji import Emoji, EmojiQuery, Style, composed_queries, load_catalogue
+from demo.data.emoji import Emoji, EmojiQuery, Style, composed_queries, trained_emoji
 from demo.data.emoji.catalogue import HELD_OUT_STYLE, on_white
 from demo.data.scenes import Edit, Split, compose, draw, sample_scene
 from demo.training.matches import FULLY, NOT_AT_ALL, PARTLY, Side, ask, pair_row
@@ -100,24 +100,21 @@ def _two(rng: random.Random) -> tuple[Emoji, Emoji]:
 def _training() -> Mapping[str, tuple[Emoji, ...]]:
     """The emoji that training may see, by family."""
     families: dict[str, tuple[Emoji, ...]] = {}
-    for emoji in load_catalogue():
-        if len(emoji.training_styles) == len(Style) - 1:
-            families[emoji.family] = (*families.get(emoji.family, ()), emoji)
+    for emoji in trained_emoji():
+        families[emoji.family] = (*families.get(emoji.family, ()), emoji)
     return families
 
 
 @lru_cache(maxsize=1)
 def _groups() -> Mapping[str, tuple[Emoji, ...]]:
     groups: dict[str, tuple[Emoji, ...]] = {}
-    for family in _training().values():
-        for emoji in family:
-            groups[emoji.group] = (*groups.get(emoji.group, ()), emoji)
+    for emoji in trained_emoji():
+        groups[emoji.group] = (*groups.get(emoji.group, ()), emoji)
     return groups
 
 
 @lru_cache(maxsize=1)
 def _edits() -> tuple[EmojiQuery, ...]:
     """Composed queries within each style of training."""
-    emojis = [emoji for family in _training().values() for emoji in family]
     styles = [style for style in Style if style != HELD_OUT_STYLE]
-    return tuple(q for style in styles for q in composed_queries(emojis, style, style))
+    return tuple(q for style in styles for q in composed_queries(trained_emoji(), style, style))

@@ -62,7 +62,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Steps, and minutes after which the learning rate has come to its end all the same."""
+    """Steps, and minutes after which the learning rate has come to its end all the same.
+
+    `pause_at` is a step at which to stop for now, with a checkpoint; 0 for none. `validation`
+    counts the batches of a validation, at every save.
+    """
 
     steps: int
     minutes: float
@@ -71,6 +75,8 @@ class Budget:
     workers: int = 0
     log_every: int = 50
     save_every: int = 500
+    pause_at: int = 0
+    validation: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +109,11 @@ SMOKE_JUDGE = JudgeSize(
 )  # fmt: skip
 JUDGES: Mapping[str, JudgeRecipe] = {
     "full": JudgeRecipe(FULL_JUDGE, Budget(60_000, 55, 256, 1.5e-3, workers=14), CURRICULUM),
-    "small": JudgeRecipe(SMALL_JUDGE, Budget(12_000, 85, 16, 1.5e-3), SCENES_ONLY),
+    "small": JudgeRecipe(SMALL_JUDGE, Budget(12_000, 62, 16, 1.5e-3), SCENES_ONLY),
     "smoke": JudgeRecipe(
-        SMOKE_JUDGE, Budget(30, 5, 4, 3e-3, log_every=5, save_every=10), CURRICULUM[:1]
+        SMOKE_JUDGE,
+        Budget(30, 5, 4, 3e-3, log_every=5, save_every=20, validation=1),
+        (CURRICULUM[0], SCENES_ONLY[-1]),
     ),
 }
 
@@ -120,6 +128,7 @@ class EncoderSize:
     text_layers: int
     projection: int
     merges: int
+    patch: int = PATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +146,9 @@ ENCODERS: Mapping[str, EncoderRecipe] = {
         EncoderSize(160, 5, 5, 3, 128, 1600), Budget(40_000, 30, 1024, 1e-3, workers=14), 0.4
     ),
     "small": EncoderRecipe(
-        EncoderSize(128, 4, 4, 2, 128, 1200), Budget(6_000, 60, 96, 1e-3), 0.3
+        EncoderSize(128, 4, 4, 2, 128, 1200, patch=12), Budget(6_000, 25, 160, 1e-3), 0.3
     ),
     "smoke": EncoderRecipe(
-        EncoderSize(32, 2, 2, 1, 32, 300), Budget(30, 5, 16, 3e-3, log_every=5, save_every=10), 0.25
+        EncoderSize(32, 2, 2, 1, 32, 120), Budget(30, 5, 16, 3e-3, log_every=5, save_every=10), 0.25
     ),
 }  # fmt: skip

@@ -81,7 +81,8 @@ class Run:
 
     @property
     def done(self) -> bool:
-        return self.stopping or self.progress.share(self.budget) >= 1
+        paused = 0 < self.budget.pause_at <= self.progress.step
+        return self.stopping or paused or self.progress.share(self.budget) >= 1
 
     @property
     def stage_share(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -148,9 +149,20 @@ class Client:
         """The job as it is now, with every ranking that it has."""
         return self._complete(self._show(job_id))
 
-    def jobs(self, state: JobState | None = None) -> Iterator[JobSummary]:
-        """The tenant's jobs, the newest first, fetched as they are asked for."""
-        page = self._api.request("GET", "/v1/jobs", query={"state": state} if state else None)
+    def jobs(
+        self,
+        state: JobState | None = None,
+        corpus: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Iterator[JobSummary]:
+        """The tenant's jobs, the newest first, fetched as they are asked for.
+
+        Those in a state, over a corpus, or whose metadata contain what is given.
+        """
+        contained = json.dumps(dict(metadata)) if metadata else None
+        wanted = {"state": state, "corpus": corpus, "metadata": contained}
+        given = {name: one for name, one in wanted.items() if one is not None}
+        page = self._api.request("GET", "/v1/jobs", query=given or None)
         while True:
             for one in page["items"]:
                 yield JobSummary.of(one)
@@ -199,6 +211,12 @@ class Client:
         """End a job that has not ended; raises ApiError 409 `job_final` where it has."""
         path = f"/v1/jobs/{quote(job_id, safe='')}/cancel"
         return Job.of(self._api.request("POST", path, repeatable=False))
+
+    def audit(self, job_id: str, query: int, item: str) -> Mapping[str, Any]:
+        """How a hit came by its score: prompts, logits of the labels, scorer, provenance."""
+        path = f"/v1/jobs/{quote(job_id, safe='')}/rankings/{query}/{quote(item)}"
+        found: Mapping[str, Any] = self._api.request("GET", path)
+        return found
 
     def encoders(self) -> list[Mapping[str, Any]]:
         """Registered encoders: name, fingerprint, untrained, specification."""

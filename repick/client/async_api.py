@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -152,9 +153,20 @@ class AsyncClient:
         """The job as it is now, with every ranking that it has."""
         return await self._complete(await self._show(job_id))
 
-    async def jobs(self, state: JobState | None = None) -> AsyncIterator[JobSummary]:
-        """The tenant's jobs, the newest first, fetched as they are asked for."""
-        page = await self._api.request("GET", "/v1/jobs", query={"state": state} if state else None)
+    async def jobs(
+        self,
+        state: JobState | None = None,
+        corpus: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[JobSummary]:
+        """The tenant's jobs, the newest first, fetched as they are asked for.
+
+        Those in a state, over a corpus, or whose metadata contain what is given.
+        """
+        contained = json.dumps(dict(metadata)) if metadata else None
+        wanted = {"state": state, "corpus": corpus, "metadata": contained}
+        given = {name: one for name, one in wanted.items() if one is not None}
+        page = await self._api.request("GET", "/v1/jobs", query=given or None)
         while True:
             for one in page["items"]:
                 yield JobSummary.of(one)
@@ -205,6 +217,12 @@ class AsyncClient:
         """End a job that has not ended; raises ApiError 409 `job_final` where it has."""
         path = f"/v1/jobs/{quote(job_id, safe='')}/cancel"
         return Job.of(await self._api.request("POST", path, repeatable=False))
+
+    async def audit(self, job_id: str, query: int, item: str) -> Mapping[str, Any]:
+        """How a hit came by its score: prompts, logits of the labels, scorer, provenance."""
+        path = f"/v1/jobs/{quote(job_id, safe='')}/rankings/{query}/{quote(item)}"
+        found: Mapping[str, Any] = await self._api.request("GET", path)
+        return found
 
     async def encoders(self) -> list[Mapping[str, Any]]:
         """Registered encoders: name, fingerprint, untrained, specification."""

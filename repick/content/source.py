@@ -71,5 +71,5 @@ def _decode(text: str, field: str, max_bytes: int) -> bytes:
     try:
         return base64.b64decode(text.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as exc:
-        detail = "not base64 (standard alphabet, padded)"
+        detail = "not base64 (standard alphabet, padded): send the file's bytes, not its path"
         raise InvalidField(field, detail, code="invalid_base64") from exc

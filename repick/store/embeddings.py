@@ -106,6 +106,17 @@ def claim(connection: Connection, space_id: int, limit: int, lease: timedelta) -
     return EmbedBatch(rows[0].tenant_id, space_id, token, items)
 
 
+def hold(connection: Connection, batch: EmbedBatch, lease: timedelta) -> None:
+    """Hold the items for another lease while their batch waits in line."""
+    connection.execute(
+        text(
+            "UPDATE pending_embedding SET lease_until = now() + :lease"
+            " WHERE space_id = :space AND token = :token"
+        ),
+        {"lease": lease, "space": batch.space_id, "token": batch.token},
+    )
+
+
 def commit(
     connection: Connection, batch: EmbedBatch, vectors: Mapping[int, Sequence[float]]
 ) -> int:

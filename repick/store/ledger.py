@@ -108,7 +108,7 @@ def commit_batch(
     done = len(scores) + len(failures)
     slices.renew(connection, held, lease, done)
     if scores:
-        _insert_scores(connection, held.tenant_id, work.scorer_id, scores, provenance_id)
+        insert_scores(connection, held.tenant_id, work.scorer_id, scores, provenance_id)
     if failures:
         _mark_failures(connection, held, failures)
     connection.execute(
@@ -120,13 +120,14 @@ def commit_batch(
     )
 
 
-def _insert_scores(
+def insert_scores(
     connection: Connection,
     tenant_id: int,
     scorer_id: int,
     scores: Mapping[OpenPair, PairScore],
     provenance_id: int,
 ) -> None:
+    """Add scores to the ledger; those that it has already stay."""
     rows = [
         {
             "tenant": tenant_id,

@@ -24,7 +24,6 @@ class Retrieval:
     """A retrieval slice's work: which queries still have no candidates, where, and how many."""
 
     space: Space
-    encoder_fingerprint: str
     k: int
     plan: Plan
     queries: tuple[OpenQuery, ...]
@@ -33,10 +32,7 @@ class Retrieval:
 def retrieval(connection: Connection, held: Slice) -> Retrieval:
     """What is left of a held retrieval slice. Raises NotFound when its corpus was deleted."""
     job = connection.execute(
-        text(
-            "SELECT job.k, job.space_id, job.filter, encoder.fingerprint FROM job"
-            " JOIN encoder ON encoder.id = job.encoder_id WHERE job.id = :job"
-        ),
+        text("SELECT k, space_id, filter FROM job WHERE id = :job"),
         {"job": held.job_id},
     ).one()
     space = spaces.by_id(connection, job.space_id)
@@ -54,7 +50,7 @@ def retrieval(connection: Connection, held: Slice) -> Retrieval:
     queries = tuple(OpenQuery(row.query_no, row.content_id) for row in rows)
     wanted = filters.parse(job.filter) if job.filter is not None else None
     plan = spaces.plan(connection, space, wanted)
-    return Retrieval(space, job.fingerprint, job.k, plan, queries)
+    return Retrieval(space, job.k, plan, queries)
 
 
 def search_into(

@@ -114,10 +114,22 @@ def candidates(connection: Connection, job_id: UUID, query_no: int) -> list[Cand
 def rank(connection: Connection, held: Slice, query_no: int, ask: Ask) -> None:
     """Write one query's ranking, or why it has none."""
     found = candidates(connection, held.job_id, query_no)
-    if error := failure(found):
+    if error := failure(found, _reason(connection, held)):
         stages.fail_query(connection, held.job_id, query_no, error)
         return
     write(connection, held, query_no, ask, found, ranked(found, ask.readout, ask.order))
+
+
+def _reason(connection: Connection, held: Slice) -> str | None:
+    """What ended the first of the job's failed scoring slices."""
+    reason = connection.execute(
+        text(
+            "SELECT error_code FROM slice WHERE job_id = :job AND stage = 'score'"
+            " AND state = 'failed' ORDER BY no LIMIT 1"
+        ),
+        {"job": held.job_id},
+    ).scalar()
+    return None if reason is None else str(reason)
 
 
 def write(
@@ -228,16 +240,5 @@ def _ranking(row: Row[Any]) -> Ranking:
         strict=True,
     )
     hits = tuple(Hit(rank, *place) for rank, place in enumerate(places, start=1))
-    return Ranking(
-        row.query_no,
-        row.asked,
-        row.found,
-        row.search,
-        row.matching,
-        row.blend,
-        row.min_score,
-        row.untrained,
-        hits,
-        row.errors,
-        row.created_at,
-    )
+    same = {name: getattr(row, name) for name in Ranking.__slots__ if name != "hits"}
+    return Ranking(**same, hits=hits)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, bindparam, func, select
+from sqlalchemy import Connection, Row, Table, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from repick.specs import EncoderSpec, LengthPolicy, ScorerSpec, fingerprint, specification
@@ -38,6 +38,22 @@ def register_encoder(connection: Connection, spec: EncoderSpec) -> int:
 def register_scorer(connection: Connection, spec: ScorerSpec) -> int:
     """Give the scorer's id, registering it on first sight; marks it as served now."""
     return _register(connection, scorer, spec, spec.name, readout=spec.readout.value)
+
+
+def encoders_served(connection: Connection, ids: Sequence[int]) -> None:
+    """A worker says that it still serves these encoders."""
+    _still_served(connection, encoder, ids)
+
+
+def scorers_served(connection: Connection, ids: Sequence[int]) -> None:
+    """A worker says that it still serves these scorers."""
+    _still_served(connection, scorer, ids)
+
+
+def _still_served(connection: Connection, table: Table, ids: Sequence[int]) -> None:
+    connection.execute(
+        update(table).where(table.c.id.in_(list(ids))).values(seen_at=func.clock_timestamp())
+    )
 
 
 def encoder_named(connection: Connection, name: str | None) -> Registered | None:
@@ -87,6 +103,11 @@ def scorers(connection: Connection) -> list[Registered]:
 
 def encoder_of(connection: Connection, encoder_id: int) -> Registered:
     row = connection.execute(_ENCODER, {"id": encoder_id}).one()
+    return _registered(row)
+
+
+def scorer_of(connection: Connection, scorer_id: int) -> Registered:
+    row = connection.execute(select(scorer).where(scorer.c.id == scorer_id)).one()
     return _registered(row)
 
 

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, text
 
 from repick.errors import Conflict
-from repick.jobs import MAX_ATTEMPTS, JobState, Slice, Stage
+from repick.jobs import MAX_ATTEMPTS, JobState, Slice, SliceState, Stage
 
 REPUBLISH_AFTER = timedelta(seconds=10)
 REPUBLISH_AT_MOST = timedelta(minutes=10)
@@ -46,6 +46,9 @@ _CLAIM = text(
         WHERE s.job_id = :job AND s.stage = :stage AND s.attempts < :attempts
           AND (s.state = 'waiting' OR (s.state = 'claimed' AND s.lease_until < now()))
           AND job.finished_at IS NULL
+          AND (CAST(:models AS bigint[]) IS NULL
+               OR CASE s.stage WHEN 'retrieve' THEN job.encoder_id ELSE job.scorer_id END
+                  = ANY(:models))
         ORDER BY s.no LIMIT 1 FOR UPDATE OF s SKIP LOCKED
     )
     RETURNING job_id, tenant_id, stage, no, first, last, token, attempts,
@@ -55,9 +58,18 @@ _CLAIM = text(
 
 
 def claim(
-    connection: Connection, job_id: UUID, stage: Stage, owner: str, lease: timedelta
+    connection: Connection,
+    job_id: UUID,
+    stage: Stage,
+    owner: str,
+    lease: timedelta,
+    models: Sequence[int] | None = None,
 ) -> Slice | None:
-    """Take one free slice of the job's stage; None means that there is nothing to do."""
+    """Take one free slice of the job's stage; None means that there is nothing to do.
+
+    `models` are the encoders or scorers that the worker serves, by id: a job of another one is
+    left to whoever serves it. None for a stage that needs no model.
+    """
     row = connection.execute(
         _CLAIM,
         {
@@ -67,6 +79,7 @@ def claim(
             "owner": owner,
             "lease": lease,
             "attempts": MAX_ATTEMPTS,
+            "models": None if models is None else list(models),
         },
     ).first()
     if row is None:
@@ -93,24 +106,44 @@ def renew(connection: Connection, held: Slice, lease: timedelta, pairs: int = 0)
         raise LeaseLost("the slice was claimed by another worker", job_id=held.job_id)
 
 
+def hold(connection: Connection, held: Slice, lease: timedelta) -> None:
+    """Hold the slice for another lease while its batch waits in line. Raises LeaseLost."""
+    statement = text(
+        "UPDATE slice SET lease_until = now() + :lease, publish_at = now() + :lease"
+        " WHERE job_id = :job AND stage = :stage AND no = :no AND token = :token"
+    )
+    if connection.execute(statement, _key(held) | {"lease": lease}).rowcount != 1:
+        raise LeaseLost("the slice was claimed by another worker", job_id=held.job_id)
+
+
 def release(connection: Connection, held: Slice, error_code: str | None = None) -> bool:
     """Give a slice back: to be taken at once when yielding, or again later after an error.
 
     The third error in a row ends it: True says that it failed and must be counted down.
     """
-    ended = error_code is not None and held.attempts >= MAX_ATTEMPTS
-    statement = text(
-        "UPDATE slice SET state = CAST(:state AS slice_state), token = NULL, lease_until = NULL,"
-        " error_code = :code, publish_at = now() + :after,"
-        " attempts = CASE WHEN CAST(:code AS text) IS NULL THEN 0 ELSE attempts END"
-        " WHERE job_id = :job AND stage = :stage AND no = :no AND token = :token"
-    )
-    bind = {
-        "state": "failed" if ended else "waiting",
-        "code": error_code,
-        "after": timedelta(0) if error_code is None else timedelta(seconds=2**held.attempts),
-    }
-    return connection.execute(statement, _key(held) | bind).rowcount == 1 and ended
+    if error_code is None:
+        connection.execute(_YIELD, _key(held))
+        return False
+    bind = {"code": error_code, "most": MAX_ATTEMPTS}
+    state = connection.execute(_GIVE_UP, _key(held) | bind).scalar()
+    return state == SliceState.FAILED
+
+
+_YIELD = text(
+    "UPDATE slice SET state = 'waiting', token = NULL, lease_until = NULL, attempts = 0,"
+    " publish_at = now() WHERE job_id = :job AND stage = :stage AND no = :no AND token = :token"
+)
+
+# Attempts are the row's own: a committed batch has set them back since the claim.
+_GIVE_UP = text(
+    """
+    UPDATE slice SET token = NULL, lease_until = NULL, error_code = :code,
+        state = CAST(CASE WHEN attempts >= :most THEN 'failed' ELSE 'waiting' END AS slice_state),
+        publish_at = now() + 2 ^ attempts * interval '1 second'
+    WHERE job_id = :job AND stage = :stage AND no = :no AND token = :token
+    RETURNING state::text
+    """
+)
 
 
 def finish(connection: Connection, held: Slice) -> None:
@@ -139,22 +172,21 @@ def count_down(connection: Connection, job_id: UUID, state: JobState) -> int | N
     return None if left is None else int(left)
 
 
-def lost(connection: Connection, limit: int = 100) -> list[Slice]:
-    """Fail the slices that three workers in a row died over; each must then be counted down."""
-    rows = connection.execute(
+def lost(connection: Connection) -> Slice | None:
+    """Fail one slice that three workers in a row died over; it must then be counted down."""
+    row = connection.execute(
         text(
             "UPDATE slice SET state = 'failed', error_code = 'worker_lost', token = NULL,"
             " lease_until = NULL WHERE (job_id, stage, no) IN ("
             " SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id"
             " WHERE s.state = 'claimed' AND s.lease_until < now() AND s.attempts >= :attempts"
-            " AND s.publish_at <= now() AND job.finished_at IS NULL"
-            " LIMIT :limit FOR UPDATE OF s SKIP LOCKED)"
+            " AND job.finished_at IS NULL LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"
             " RETURNING job_id, tenant_id, stage, no, first, last, token, attempts,"
             " (SELECT trace FROM job WHERE job.id = slice.job_id) AS trace"
         ),
-        {"attempts": MAX_ATTEMPTS, "limit": limit},
-    )
-    return [_slice(row) for row in rows]
+        {"attempts": MAX_ATTEMPTS},
+    ).first()
+    return _slice(row) if row else None
 
 
 _DUE = text(
@@ -165,7 +197,7 @@ _DUE = text(
         SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id
         WHERE s.state IN ('waiting', 'claimed') AND job.finished_at IS NULL
           AND (s.publish_at <= now() OR s.state = 'waiting' AND s.queue = ANY(:empty))
-        ORDER BY s.publish_at LIMIT :limit FOR UPDATE OF s SKIP LOCKED
+        ORDER BY s.queue = ANY(:empty) DESC, s.publish_at LIMIT :limit FOR UPDATE OF s SKIP LOCKED
     ) due
     WHERE (s.job_id, s.stage, s.no) = (due.job_id, due.stage, due.no)
     RETURNING s.job_id, s.stage, s.queue
@@ -190,15 +222,17 @@ def due(connection: Connection, empty_queues: Sequence[str], limit: int = 500) -
     return [Dispatch(row.job_id, Stage(row.stage), row.queue, 1) for row in rows]
 
 
-def queues_waited_for(connection: Connection) -> list[str]:
-    """The queues on which live jobs have waiting slices."""
+def queues_waited_for(connection: Connection) -> dict[str, int]:
+    """How many slices of live jobs nobody has, by queue."""
     rows = connection.execute(
         text(
-            "SELECT DISTINCT s.queue FROM slice s JOIN job ON job.id = s.job_id"
-            " WHERE s.state = 'waiting' AND job.finished_at IS NULL"
+            "SELECT s.queue, count(*) AS n FROM slice s JOIN job ON job.id = s.job_id"
+            " WHERE job.finished_at IS NULL"
+            " AND (s.state = 'waiting' OR (s.state = 'claimed' AND s.lease_until < now()))"
+            " GROUP BY s.queue"
         )
     )
-    return [row.queue for row in rows]
+    return {row.queue: int(row.n) for row in rows}
 
 
 def _key(held: Slice) -> dict[str, Any]:
@@ -206,14 +240,5 @@ def _key(held: Slice) -> dict[str, Any]:
 
 
 def _slice(row: Row[Any]) -> Slice:
-    return Slice(
-        row.job_id,
-        row.tenant_id,
-        Stage(row.stage),
-        row.no,
-        row.first,
-        row.last,
-        row.token,
-        row.attempts,
-        row.trace,
-    )
+    """In the order of RETURNING, which is that of the fields."""
+    return Slice(row.job_id, row.tenant_id, Stage(row.stage), *row[3:])

@@ -6,22 +6,20 @@ of its own once it has outgrown that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-from pgvector import HalfVector
 from sqlalchemy import Connection, Row, bindparam, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
 
-from repick.filters import Filter
-from repick.store import filtering
-from repick.store.database import EF_SEARCH
+from repick.errors import NotFound
+from repick.store.nearest import Neighbour as Neighbour
+from repick.store.nearest import Plan as Plan
+from repick.store.nearest import Search as Search
+from repick.store.nearest import plan as plan
+from repick.store.nearest import search as search
 from repick.tables import SpaceState, space
-
-EXACT_MATCHES = 10_000
-"""Where a filter leaves at most so many items they are compared one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +34,6 @@ class Space:
     @property
     def partition(self) -> str:
         return f"embedding_s{self.id}"
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """An item that the coarse stage proposes, with its cosine to the query."""
-
-    item_id: int
-    external_id: str
-    content_id: int
-    cosine: float
-
-
-class Search(StrEnum):
-    EXACT = "exact"  # every item that matches was compared
-    INDEX = "index"  # through the space's index, which may miss some
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a space is searched; `matching` counts a filter's items, up to EXACT_MATCHES + 1."""
-
-    search: Search
-    matching: int | None = None
-    filter: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,93 +112,6 @@ def filling(connection: Connection, one: Space) -> Filling:
     return Filling(int(embedded.scalar_one()), pending, counts)
 
 
-def plan(connection: Connection, one: Space, filter: Filter | None) -> Plan:
-    """How the space is searched under a filter, decided by counting the items that it leaves.
-
-    Few are compared one by one, which is exact; many through the index, which then goes on until
-    it has found enough of them.
-    """
-    if filter is None:
-        return Plan(Search.INDEX if one.indexed else Search.EXACT)
-    where = filtering.condition(filter)
-    most = EXACT_MATCHES + 1 if one.indexed else None
-    found = connection.execute(
-        text(
-            "SELECT count(*) FROM (SELECT FROM item i WHERE i.tenant_id = :tenant"
-            f" AND i.corpus_id = :corpus AND {where.sql} LIMIT :most) bounded"
-        ),
-        {**where.binds, "tenant": one.tenant_id, "corpus": one.corpus_id, "most": most},
-    )
-    matching = int(found.scalar_one())
-    through_index = one.indexed and matching > EXACT_MATCHES
-    return Plan(Search.INDEX if through_index else Search.EXACT, matching, filter)
-
-
-_NEAREST = """
-    SELECT near.item_id, item.external_id, near.content_id, 1 - near.distance AS cosine FROM (
-        SELECT e.item_id, e.content_id, {distance} AS distance FROM {partition} e
-        WHERE {where} ORDER BY distance {tie} LIMIT {most}
-    ) near JOIN item ON item.tenant_id = :tenant AND item.id = near.item_id
-    ORDER BY near.distance, near.item_id LIMIT :k
-"""
-_MATCHES = "(SELECT {condition} FROM item i WHERE i.tenant_id = :tenant AND i.id = e.item_id)"
-"""Asked of each row that the index gives: no other order of joins can take its place."""
-
-# Materialised before it is sorted, so that no index takes the place of comparing every match.
-_AMONG_MATCHES = """
-    WITH matching AS MATERIALIZED (
-        SELECT e.item_id, i.external_id, e.content_id, {distance} AS distance
-        FROM item i JOIN {partition} e
-          ON e.tenant_id = i.tenant_id AND e.space_id = :space AND e.item_id = i.id
-        WHERE i.tenant_id = :tenant AND i.corpus_id = :corpus AND {condition}
-    )
-    SELECT item_id, external_id, content_id, 1 - distance AS cosine FROM matching
-    ORDER BY distance, item_id LIMIT :k
-"""
-
-
-def search(
-    connection: Connection,
-    one: Space,
-    vector: Sequence[float],
-    k: int,
-    filter: Filter | None = None,
-    planned: Plan | None = None,
-) -> list[Neighbour]:
-    """The k items nearest by cosine, ordered by (−cosine, item id); fewer where fewer are there.
-
-    `planned` is what `plan` gave for the filter, for many queries that share it.
-    """
-    planned = planned or plan(connection, one, filter)
-    where = filtering.condition(planned.filter)
-    dimension = f"halfvec({one.dimension})"
-    facts = {
-        "partition": one.partition,
-        "distance": f"e.vector::{dimension} <=> CAST(:query AS {dimension})",
-        "condition": where.sql,
-    }
-    binds = {"query": HalfVector(list(vector)).to_text(), "k": k, "tenant": one.tenant_id}
-    if planned.filter is not None and planned.search is Search.EXACT:
-        statement = _AMONG_MATCHES.format(**facts)
-        binds |= {"space": one.id, "corpus": one.corpus_id}
-    else:
-        matches = "true" if planned.filter is None else _MATCHES.format(**facts)
-        # An index gives distances only; ties at the edge are settled where the scan is exact.
-        tie = "" if one.indexed else ", e.item_id"
-        # A number, not a parameter: the planner must see how few rows are joined to items.
-        most = int(k if planned.filter is None else 2 * k)
-        statement = _NEAREST.format(**facts, where=matches, tie=tie, most=most)
-    if planned.search is Search.INDEX:
-        # Further where a filter throws away much of what the index gives.
-        ef = min(1000, k if planned.filter is None else 4 * k)
-        if ef > EF_SEARCH:
-            connection.execute(text(f"SET LOCAL hnsw.ef_search = {ef}"))
-    rows = connection.execute(text(statement), {**where.binds, **binds})
-    return [
-        Neighbour(row.item_id, row.external_id, row.content_id, float(row.cosine)) for row in rows
-    ]
-
-
 def outgrown(connection: Connection, rows: int) -> list[Space]:
     """Spaces with more vectors than `rows` that have no index yet (by Postgres's estimate)."""
     found = connection.execute(
@@ -238,7 +125,24 @@ def outgrown(connection: Connection, rows: int) -> list[Space]:
 
 
 def build_index(connection: Connection, one: Space) -> None:
-    """Build the space's HNSW index without blocking writers; needs an autocommit connection."""
+    """Build the space's HNSW index without blocking writers; needs an autocommit connection.
+
+    Another process that builds the same one is left to it. Raises NotFound where the space is
+    gone by now.
+    """
+    lock = {"key": f"repick.space.{one.id}"}
+    mine = text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))")
+    if not connection.execute(mine, lock).scalar_one():
+        return
+    try:
+        _build(connection, one)
+    except ProgrammingError as exc:
+        raise NotFound("the space was deleted", code="space_deleted", space=one.id) from exc
+    finally:
+        connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), lock)
+
+
+def _build(connection: Connection, one: Space) -> None:
     name = f"{one.partition}_hnsw"
     connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
     connection.execute(

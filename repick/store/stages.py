@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from repick.jobs import JobKind, Slice, Stage
-from repick.store import slices
+from repick.store import endings, slices
 from repick.store.jobs import chunks, insert_slices
 from repick.store.slices import Dispatch
 from repick.store.spaces import Neighbour
@@ -92,49 +93,19 @@ def warn(connection: Connection, job_id: UUID, code: str, **facts: object) -> No
     )
 
 
-def end_late(connection: Connection, limit: int = 100) -> list[UUID]:
-    """End the jobs that have passed their time limit, with the rankings that they have so far."""
-    late = connection.execute(
-        text(
-            "SELECT id FROM job WHERE finished_at IS NULL AND deadline <= now()"
-            " ORDER BY deadline LIMIT :limit FOR UPDATE SKIP LOCKED"
-        ),
-        {"limit": limit},
-    )
-    ended = list(late.scalars())
-    for job_id in ended:
-        _end_late(connection, job_id)
-    return ended
-
-
-def _end_late(connection: Connection, job_id: UUID) -> None:
-    unranked = connection.execute(
-        text(
-            "UPDATE job_query q SET error = jsonb_build_object('code', 'time_limit',"
-            " 'detail', 'the time limit of the job was reached first') WHERE q.job_id = :job"
-            " AND q.error IS NULL AND NOT EXISTS (SELECT FROM ranking r"
-            " WHERE r.job_id = q.job_id AND r.query_no = q.query_no)"
-        ),
-        {"job": job_id},
-    ).rowcount
-    if unranked:
-        warn(connection, job_id, "time_limit", queries=unranked)
-    # Its candidates go later: a worker may still look at them.
-    connection.execute(_END, {"job": job_id})
-
-
-def clear_ended(connection: Connection) -> int:
-    """Delete the candidates of jobs that were ended from outside in the last hour.
-
-    Those that came to their end have none.
-    """
-    return connection.execute(
-        text(
-            "DELETE FROM candidate WHERE job_id IN (SELECT id FROM job"
-            " WHERE (state = 'cancelled' OR deadline IS NOT NULL)"
-            " AND finished_at BETWEEN now() - interval '1 hour' AND now() - interval '1 minute')"
+def warn_unserved(connection: Connection, silent: timedelta) -> None:
+    """Say on live jobs that no worker has served their model for so long."""
+    for model in ("encoder", "scorer"):
+        connection.execute(
+            text(
+                "UPDATE job SET warnings = warnings || jsonb_build_array(jsonb_build_object("
+                "'code', 'model_not_served', 'model', m.name, 'queue', m.queue))"
+                f" FROM {model} m WHERE job.{model}_id = m.id AND job.finished_at IS NULL"
+                " AND m.seen_at < now() - :silent AND job.created_at < now() - :silent"
+                ' AND NOT job.warnings @> \'[{"code": "model_not_served"}]\''
+            ),
+            {"silent": silent},
         )
-    ).rowcount
 
 
 def _advance(connection: Connection, ended: Slice, slice_pairs: int) -> Dispatch | None:
@@ -145,7 +116,7 @@ def _advance(connection: Connection, ended: Slice, slice_pairs: int) -> Dispatch
         return open_scoring(connection, ended.job_id, ended.tenant_id, slice_pairs)
     if ended.stage is Stage.SCORE:
         return _open_ranking(connection, ended.job_id, ended.tenant_id)
-    _end(connection, ended.job_id)
+    endings.end(connection, ended.job_id)
     return None
 
 
@@ -269,39 +240,3 @@ def _fail_queries(connection: Connection, ended: Slice) -> None:
         ),
         {"job": ended.job_id, "stage": ended.stage, "no": ended.no},
     )
-
-
-_END = text(
-    """
-    WITH written AS (
-        SELECT count(*) AS n, count(*) FILTER (WHERE found < asked) AS short,
-               coalesce(sum(jsonb_array_length(errors)), 0) AS item_errors,
-               coalesce(sum((SELECT count(*) FROM unnest(cut_tokens) cut WHERE cut > 0)), 0)
-                   AS truncated,
-               coalesce(bool_or(untrained), false) AS untrained
-        FROM ranking WHERE job_id = :job
-    ), warned AS (
-        SELECT coalesce(jsonb_agg(w), '[]') AS list FROM written, LATERAL (
-            SELECT jsonb_build_object('code', 'fewer_candidates', 'queries', short) AS w
-                WHERE short > 0
-            UNION ALL SELECT jsonb_build_object('code', 'item_errors', 'items', item_errors)
-                WHERE item_errors > 0
-            UNION ALL SELECT jsonb_build_object('code', 'truncated', 'items', truncated)
-                WHERE truncated > 0
-            UNION ALL SELECT jsonb_build_object('code', 'untrained_model') WHERE untrained
-        ) each
-    )
-    UPDATE job SET finished_at = now(), warnings = warnings || warned.list,
-        state = CAST(CASE WHEN n = query_count THEN 'succeeded' WHEN n > 0 THEN 'partial'
-                     ELSE 'failed' END AS job_state),
-        error = CASE WHEN n = 0 THEN (SELECT error FROM job_query WHERE job_id = :job
-                     AND error IS NOT NULL
-                     ORDER BY error->>'code' <> 'time_limit', query_no LIMIT 1) END
-    FROM written, warned WHERE job.id = :job
-    """
-)
-
-
-def _end(connection: Connection, job_id: UUID) -> None:
-    connection.execute(_END, {"job": job_id})
-    connection.execute(text("DELETE FROM candidate WHERE job_id = :job"), {"job": job_id})

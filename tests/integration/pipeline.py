@@ -35,9 +35,11 @@ from repick.store.documents import Document
 from repick.store.jobs import JobView, NewJob
 from repick.store.rankings import Ranking
 from repick.store.slices import Dispatch
-from tests.fakes import ENCODER, FakeEncoder, FakeFineModel
+from tests.fakes import ENCODER, FAKE_TOKENS, FakeEncoder, FakeFineModel
 from worker.device import Device
 from worker.embed import Embedder
+from worker.encoding import IMAGE_COST, Encoding
+from worker.pace import Pace
 from worker.rank import rank_slice
 from worker.retrieve import Retriever
 from worker.runtime import Runtime
@@ -71,18 +73,23 @@ class Pipeline:
 
     @property
     def retriever(self) -> Retriever:
-        return Retriever(self.runtime, self.encoder, self.embedder)  # type: ignore[arg-type]
+        return Retriever(self.runtime, self.encoding, self.embedder)
+
+    @property
+    def encoding(self) -> Encoding:
+        return Encoding(self.runtime, self.encoder, at_speed(32 * IMAGE_COST))  # type: ignore[arg-type]
 
     @property
     def embedder(self) -> Embedder:
-        return Embedder(self.runtime, self.encoder)  # type: ignore[arg-type]
+        return Embedder(self.runtime, self.encoding)
 
     @property
     def scorer(self) -> SliceScorer:
         specs = {fingerprint(spec): spec for spec in self.model.specs}
         with self.database.begin() as connection:
             provenance = registry.put_provenance(connection, self.model.provenance)
-        return SliceScorer(self.runtime, self.model, specs, provenance)  # type: ignore[arg-type]
+        model: Any = self.model
+        return SliceScorer(self.runtime, model, specs, provenance, at_speed(3 * FAKE_TOKENS))
 
     def put(self, texts: Mapping[str, str]) -> list[int]:
         """Put text items and embed them; gives the ids of the new or changed ones."""
@@ -170,9 +177,9 @@ class Pipeline:
         assert space is not None
         return space.encoder_id
 
-    def claim(self, job: UUID, stage: Stage) -> Slice | None:
+    def claim(self, job: UUID, stage: Stage, models: Sequence[int] | None = None) -> Slice | None:
         with self.database.begin() as connection:
-            return slices.claim(connection, job, stage, "test", self.runtime.lease)
+            return slices.claim(connection, job, stage, "test", self.runtime.lease, models)
 
     def run(self, job: UUID, *stages: Stage) -> JobView:
         """Claim and run slices of the stages (all of them unless given) until none is left."""
@@ -201,6 +208,13 @@ class Pipeline:
         view = self.view(job)
         assert view.state is state, view
         return view
+
+
+def at_speed(size: int) -> Pace:
+    """A pace that has learned that the device is fast."""
+    pace = Pace(size)
+    pace.learn(size, 0.001)
+    return pace
 
 
 @contextmanager

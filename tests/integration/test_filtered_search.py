@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from repick.content import Content
 from repick.filters import parse
-from repick.store import contents, corpora, embeddings, spaces
+from repick.store import contents, corpora, embeddings, nearest, spaces
 from repick.store.corpora import NewItem
 from repick.store.database import Database
 from repick.store.filtering import condition
@@ -83,7 +83,7 @@ def test_a_filtered_search_is_the_search_among_what_matches(pipeline: Pipeline) 
 def test_many_matches_go_through_the_index_and_few_do_not(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spaces, "EXACT_MATCHES", 20)
+    monkeypatch.setattr(nearest, "EXACT_MATCHES", 20)
     put(pipeline, [{"even": no % 2 == 0, "rare": no < 15} for no in range(120)])
     with pipeline.database.autocommit() as connection:
         spaces.build_index(connection, space_of(pipeline))

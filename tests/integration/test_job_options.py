@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from repick.jobs import JobState, Stage
 from repick.specs import LengthPolicy
-from repick.store import rankings, registry, slices, stages
+from repick.store import endings, rankings, registry, slices
 from repick.store.database import Database
 from repick.sweep import Sweep
 from tests.fakes import SCORER
@@ -76,7 +76,7 @@ def pass_deadline(database: Database) -> None:
 
 def end_late(pipeline: Pipeline) -> list[UUID]:
     with pipeline.database.begin() as connection:
-        return stages.end_late(connection)
+        return endings.end_late(connection)
 
 
 def test_a_job_that_passes_its_time_limit_fails_with_the_reason(pipeline: Pipeline) -> None:
@@ -139,9 +139,9 @@ def test_candidates_of_a_job_that_was_too_late_go(pipeline: Pipeline) -> None:
     pass_deadline(pipeline.database)
     end_late(pipeline)
     with pipeline.database.begin() as connection:
-        assert stages.clear_ended(connection) == 0  # a worker may still look at them
+        assert endings.clear_ended(connection) == 0  # a worker may still look at them
         connection.execute(text("UPDATE job SET finished_at = now() - interval '2 minutes'"))
-        assert stages.clear_ended(connection) == 10
+        assert endings.clear_ended(connection) == 10
 
 
 def test_the_sweep_ends_what_is_too_late(pipeline: Pipeline, tmp_path: Path) -> None:

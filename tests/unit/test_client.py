@@ -159,6 +159,27 @@ def test_a_submit_sends_documents_instead_of_a_corpus() -> None:
     }
 
 
+def test_jobs_are_asked_for_by_corpus_and_metadata() -> None:
+    handle, seen = answering(httpx.Response(200, json={"items": [], "next": None}))
+    assert list(client(handle).jobs(corpus="things", metadata={"run": 1})) == []
+    assert dict(seen[0].url.params) == {"corpus": "things", "metadata": '{"run": 1}'}
+
+
+def test_an_audit_is_asked_for_by_the_callers_own_id() -> None:
+    handle, seen = answering(httpx.Response(200, json={"hit": {}}))
+    assert client(handle).audit("id", 3, "photos/a b?.png") == {"hit": {}}
+    assert seen[0].url.raw_path == b"/v1/jobs/id/rankings/3/photos/a%20b%3F.png"
+
+
+def test_a_submit_sends_its_options() -> None:
+    handle, seen = answering(httpx.Response(202, json=job(blend=0.5, length_policy="truncate")))
+    options = {"blend": 0.5, "min_score": 0.1, "length_policy": "truncate", "time_limit_s": 60}
+    made = client(handle).submit("things", Query("a"), **options)  # type: ignore[arg-type]
+    sent = json.loads(seen[0].content)
+    assert {name: sent[name] for name in options} == options
+    assert (made.blend, made.length_policy, made.deadline) == (0.5, "truncate", None)
+
+
 def test_a_submit_sends_a_filter() -> None:
     handle, seen = answering(httpx.Response(202, json=job()))
     client(handle).submit("things", Query("a"), filter={"field": "lang", "eq": "en"})

@@ -1,61 +1,26 @@
-"""Attention functions that the models call in the place of the library's own.
+"""Attention of runs of different lengths, in one call where the device can.
 
-Without a pack they compute what the library's SDPA computes. With one, all pairs of a batch lie
-one behind the other in a single row, no token is padding, and a pack's kernel lets each run of
-tokens attend to what stands before it in its own prompt only. The vision towers hand over all
-their windows at once instead of one call a window.
+The vision towers hand over all their windows at once, in the place of one call a window.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-PACKED = "repick_packed"
+from worker.fine.varlen import varlen, varlen_fits
+
 WINDOWS = "repick_flash_windows"
 """The library hands windows over in one piece to implementations with "flash" in their name."""
 
 
-class Kernel(Protocol):
-    """Attention of one packed batch."""
-
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """(N, H, d) of query (H, N, d), key and value (K, N, d), for a layer by its number."""
-        ...
-
-
 def register() -> None:
-    """Make both functions known to the library; the same ones again do no harm."""
-    AttentionInterface.register(PACKED, packed_attention)
+    """Make the function known to the library; the same one again does no harm."""
     AttentionInterface.register(WINDOWS, window_attention)
-
-
-def packed_attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    scaling: float,
-    kernel: Kernel | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """Attention of a language layer: (B, T, H, d) of query (B, H, T, d), key, value (B, K, T, d).
-
-    With a kernel B is 1 and T all tokens of the batch.
-    """
-    if kernel is None:
-        output, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
-        )
-        return output, None
-    return kernel.attend(module.layer_idx, query[0], key[0], value[0], scaling)[None], None
 
 
 def window_attention(
@@ -95,52 +60,3 @@ def _windows_by_length(bounds: Tensor) -> list[Tensor]:
         starts[lengths == length][:, None] + torch.arange(length, device=bounds.device)
         for length in sorted(set(lengths.tolist()) - {0})
     ]
-
-
-def varlen_fits(query: Tensor) -> bool:
-    """Whether the device's variable-length flash attention takes this dtype and head size."""
-    return (
-        query.is_cuda
-        and query.dtype in (torch.bfloat16, torch.float16)
-        and query.shape[-1] <= 256
-        and query.shape[-1] % 8 == 0
-        and torch.cuda.get_device_capability(query.device)[0] >= 8
-        and _varlen_op() is not None
-    )
-
-
-def _varlen_op() -> Any:
-    return getattr(torch.ops.aten, "_flash_attention_forward", None)
-
-
-def varlen(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    query_bounds: Tensor,
-    key_bounds: Tensor,
-    longest_query: int,
-    longest_key: int,
-    scale: float,
-    *,
-    causal: bool = False,
-) -> Tensor:
-    """Flash attention of runs of different lengths: (Tq, H, d) of query (Tq, H, d), key (Tk, K, d).
-
-    Bounds are cumulative int32. Causal runs are aligned at their ends: the last query row of a
-    run sees all of its keys.
-    """
-    output: Tensor = _varlen_op()(
-        query.contiguous(),
-        key.contiguous(),
-        value.contiguous(),
-        query_bounds.int(),
-        key_bounds.int(),
-        longest_query,
-        longest_key,
-        0.0,
-        causal,
-        False,
-        scale=scale,
-    )[0]
-    return output

@@ -32,7 +32,7 @@ class Engine:
     """One model's device work with what it keeps between batches; for one thread at a time."""
 
     def __init__(self, family: Family, weights_sha256: str, limits: MemoryLimits) -> None:
-        self._family, self._limits = family, limits
+        self._family, self._batch_tokens = family, limits.batch_tokens
         self._device = family.decoder.head.device
         self._enhancer = Enhancer(family.decoder)
         self.prefixes = PrefixStore(limits.prefix_bytes)
@@ -45,12 +45,17 @@ class Engine:
         )
 
     @property
+    def batch_tokens(self) -> int:
+        """The budget of a batch now: less than configured after the device ran out of memory."""
+        return self._batch_tokens
+
+    @property
     def dtype(self) -> torch.dtype:
         return self._family.decoder.head.dtype
 
     def plan(self, pairs: Sequence[Prompts]) -> list[Batch]:
         """Batches of pairs, given by their prompts, within the budget of tokens."""
-        return plan(pairs, self._limits.batch_tokens, self.prefixes.__contains__)
+        return plan(pairs, self._batch_tokens, self.prefixes.__contains__)
 
     @torch.inference_mode()
     def read(
@@ -69,7 +74,7 @@ class Engine:
         readings: dict[int, list[Reading]] = {}
         for batch in self.plan(pairs):
             run = partial(one, pairs, images, labels, spec, batch.shared)
-            readings |= zip(batch.pairs, halving(run, batch.pairs), strict=True)
+            readings |= zip(batch.pairs, halving(run, batch.pairs, self._relieve), strict=True)
         return [readings[no] for no in range(len(pairs))]
 
     @torch.inference_mode()
@@ -98,6 +103,13 @@ class Engine:
             "allocated": torch.cuda.memory_allocated(self._device),
             "allocated_peak": torch.cuda.max_memory_allocated(self._device),
         }
+
+    def _relieve(self) -> None:
+        """Give the device's memory back, and plan smaller batches from now on."""
+        self._batch_tokens = max(1, self._batch_tokens // 2)
+        self.forget()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _packed_batch(
         self,

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -165,9 +164,9 @@ class Enhancer:
                 _ACTIVE.reset(token)
 
     def _install(self, stack: ExitStack, setting: Enhancement, firing: Firing, layer: int) -> None:
-        def probe(_module: nn.Module, _args: Any, output: Tensor) -> None:
+        def probe(_module: nn.Module, args: tuple[Tensor]) -> None:
             if _ACTIVE.get() is firing:
-                self._probe(setting, firing, layer, output)
+                self._probe(setting, firing, layer, args[0])
 
         def mix(_module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
             if _ACTIVE.get() is not firing:
@@ -176,13 +175,13 @@ class Enhancer:
 
         decoder = self._decoder
         for handle in (
-            decoder.layers[layer].register_forward_hook(probe),
+            decoder.entries[layer + 1].register_forward_pre_hook(probe),
             decoder.ffns[layer + 1].module.register_forward_hook(mix),
         ):
             stack.callback(handle.remove)
 
     def _probe(self, setting: Enhancement, firing: Firing, layer: int, hidden: Tensor) -> None:
-        rows = hidden[firing.at]  # (B, D)
+        rows = hidden[firing.at]  # (B, D) of (rows, columns, D)
         if setting.final_norm:
             rows = self._decoder.final_norm(rows)
         entropy = top_entropy(vocabulary_logits(rows, self._decoder.head))

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.fine.attention import Kernel, varlen_fits
-from worker.fine.kernels import BlockKernel, VarlenKernel
+from worker.fine.blocks import BlockKernel
+from worker.fine.kernels import Kernel, VarlenKernel
 from worker.fine.prompts import ImageSegment
 from worker.fine.tree import Node, Tree
+from worker.fine.varlen import varlen_fits
 
 
 @dataclass(frozen=True, slots=True, eq=False)

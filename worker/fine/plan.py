@@ -66,17 +66,20 @@ def plan(
     return batches
 
 
-def halving(run: Callable[[Sequence[T]], list[R]], batch: Sequence[T]) -> list[R]:
+def halving(
+    run: Callable[[Sequence[T]], list[R]], batch: Sequence[T], relieve: Callable[[], None]
+) -> list[R]:
     """`run(batch)`; where the device's memory does not hold it, of its halves, and so on.
 
-    Raises torch.OutOfMemoryError where one by itself is too much.
+    After each failure `relieve` may give memory back. Raises torch.OutOfMemoryError where one by
+    itself is too much even then.
     """
     try:
         return run(batch)
     except torch.OutOfMemoryError:
-        if len(batch) == 1:
-            raise
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        pass  # left before the next try: the error holds on to the failed batch's tensors
+    relieve()
+    if len(batch) == 1:
+        return run(batch)
     middle = len(batch) // 2
-    return [*halving(run, batch[:middle]), *halving(run, batch[middle:])]
+    return [*halving(run, batch[:middle], relieve), *halving(run, batch[middle:], relieve)]

@@ -16,29 +16,9 @@ from dataclasses import dataclass, replace
 from repick.content import LoadedContent
 from repick.errors import ContentError
 from repick.specs import Readout
+from repick.wording import QUESTIONS as QUESTIONS
+from repick.wording import closing, openings
 from worker.fine.tokens import Frame, PlainTokenizer
-
-_CHOICE = "Which is true?\nA. {}\nB. {}\nAnswer A or B."
-_MATCHES = "The candidate fully matches the query."
-_DIFFERS = "The candidate does not match the query, or only in part."
-_TRUE_FALSE = "The candidate matches the query. Answer True or False."
-
-QUESTIONS: Mapping[Readout, tuple[str, ...]] = {
-    Readout.CHOICE: (_CHOICE.format(_MATCHES, _DIFFERS),),
-    Readout.CHOICE_BALANCED: (
-        _CHOICE.format(_MATCHES, _DIFFERS),
-        _CHOICE.format(_DIFFERS, _MATCHES),
-    ),
-    Readout.YES_NO: ("Does the candidate match the query? Answer Yes or No.",),
-    Readout.TRUE_FALSE: (_TRUE_FALSE,),
-    Readout.RIGHT_WRONG: ("The candidate matches the query. Answer Right or Wrong.",),
-    Readout.RATING: (
-        "How well does the candidate match the query, from 0 (not at all) to 4 (fully)? "
-        "Answer with one digit.",
-    ),
-    Readout.PAPER: (_TRUE_FALSE,),
-}
-"""The question of each forward pass of a readout (METHOD §2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +92,17 @@ def layout(query: LoadedContent, document: LoadedContent) -> tuple[Block, Block]
 def _blocks(
     query: LoadedContent, document: LoadedContent, *, query_first: bool
 ) -> tuple[Block, Block]:
-    instruction = f"Instruction: {query.instruction}\n" if query.instruction else ""
+    first, second = openings(query.instruction, query_first=query_first)
     if query_first:
-        return _block(f"{instruction}Query: ", query), _block("Candidate: ", document)
-    return _block(f"{instruction}Candidate: ", document), _block("Query: ", query)
+        return _block(first, query), _block(second, document)
+    return _block(first, document), _block(second, query)
 
 
-def _block(label: str, content: LoadedContent) -> Block:
-    text = f"{content.text or ''}\n"
+def _block(opening: str, content: LoadedContent) -> Block:
+    words = closing(content.text)
     if content.image is None:
-        return Block(label + text, content)
-    return Block(label, content, text)
+        return Block(opening + words, content)
+    return Block(opening, content, words)
 
 
 class PromptWriter:

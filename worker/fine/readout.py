@@ -7,7 +7,7 @@ and would reorder candidates.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
@@ -18,21 +18,12 @@ from torch import Tensor
 from repick.errors import ModelError
 from repick.jobs import PairScore
 from repick.specs import Readout
+from repick.wording import WORDS as WORDS
 
 MAX_MARGIN = 20.0
 _CHUNK = 16_384
 """Rows of the vocabulary head turned to float32 at a time: a whole one would double its memory."""
-
-WORDS: Mapping[Readout, tuple[tuple[str, ...], ...]] = {
-    Readout.CHOICE: (("A", "B"),),
-    Readout.CHOICE_BALANCED: (("A", "B"), ("B", "A")),
-    Readout.YES_NO: (("Yes", "No"),),
-    Readout.TRUE_FALSE: (("True", "False"),),
-    Readout.RIGHT_WRONG: (("Right", "Wrong"),),
-    Readout.RATING: (("0", "1", "2", "3", "4"),),
-    Readout.PAPER: (("True", "False"),),
-}
-"""The labels of each forward pass of a readout; the positive one first, digits ascending."""
+_SUMS_IN_FLOAT32 = hasattr(torch.ops.aten.mm, "dtype")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +62,13 @@ def _labels(words: Sequence[str], encode: Callable[[str], tuple[int, ...]]) -> L
 
 
 def vocabulary_logits(hidden: Tensor, head: Tensor) -> Tensor:
-    """Float32 logits (B, V) of hidden states (B, D) under the vocabulary head (V, D)."""
+    """Float32 logits (B, V) of hidden states (B, D) under the vocabulary head (V, D).
+
+    Products of 16-bit values are exact in float32, so a device that sums them there gives the
+    same logits without a float32 copy of the head.
+    """
+    if head.is_cuda and hidden.dtype == head.dtype != torch.float32 and _SUMS_IN_FLOAT32:
+        return torch.mm(hidden, head.T, out_dtype=torch.float32)
     rows = hidden.float()
     return torch.cat([rows @ part.float().T for part in torch.split(head, _CHUNK)], dim=-1)
 

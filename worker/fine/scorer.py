@@ -19,14 +19,15 @@ from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
 from repick.jobs import PairScore
 from repick.specs import Enhancement, ImageLimits, LengthPolicy, Readout, ScorerSpec
+from repick.wording import QUESTIONS, WORDS
 from worker.checkpoints import Checkpoint
 from worker.fine.engine import Engine
 from worker.fine.families import open_family
 from worker.fine.families.base import Family, PreparedImage
 from worker.fine.limits import MemoryLimits
 from worker.fine.placement import device_name, pick_device, pick_dtype
-from worker.fine.prompts import QUESTIONS, ImageSegment, Prompt, PromptWriter, layout
-from worker.fine.readout import WORDS, Labels, find_labels, judge
+from worker.fine.prompts import ImageSegment, Prompt, PromptWriter, layout
+from worker.fine.readout import Labels, find_labels, judge
 from worker.fine.tokens import PlainTokenizer, read_frame
 from worker.selftest import check_golden, golden_pairs
 

@@ -12,6 +12,7 @@ from demo.data.emoji.catalogue import (
     Style,
     load_catalogue,
     picture,
+    trained_emoji,
 )
 from demo.data.emoji.queries import EmojiQuery, across_styles, composed_queries, text_queries
 from demo.data.emoji.sequence import Traits, family_of, traits_of
@@ -29,5 +30,6 @@ __all__ = [
     "load_catalogue",
     "picture",
     "text_queries",
+    "trained_emoji",
     "traits_of",
 ]

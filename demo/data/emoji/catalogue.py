@@ -87,6 +87,12 @@ def load_catalogue() -> tuple[Emoji, ...]:
     )
 
 
+@lru_cache(maxsize=1)
+def trained_emoji() -> tuple[Emoji, ...]:
+    """What training may see: drawn in two styles or more that are not held out."""
+    return tuple(emoji for emoji in load_catalogue() if len(emoji.training_styles) > 1)
+
+
 def picture(code: str, style: Style) -> bytes:
     """The PNG of a sequence in a style, SIDE pixels a side, transparent around the figure.
 

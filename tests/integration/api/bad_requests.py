@@ -68,6 +68,7 @@ RAW = (
     Bad("5,000 digits", JOBS, b'{"k": ' + b"9" * 5000 + b"}", 422, "invalid_number", "body"),
     Bad("depth 10,000", JOBS, b"[" * 10_000 + b"]" * 10_000, 400, "too_deep"),
     Bad("depth 10,000 of objects", JOBS, b'{"a":' * 10_000 + b"1" + b"}" * 10_000, 400, "too_deep"),
+    Bad("a million values", JOBS, b"[" + b"[]," * 1_000_000 + b"[]]", 413, "too_many_values"),
     Bad("depth 100", JOBS, b'{"metadata":' * 100 + b"1" + b"}" * 100, 400, "too_deep"),
     Bad("invalid UTF-8", JOBS, b'{"corpus": "\xff"}', 400, "invalid_utf8"),
     Bad("UTF-16", JOBS, '{"corpus": "things"}'.encode("utf-16"), 400, "invalid_utf8"),

@@ -18,12 +18,13 @@ import uvicorn
 from sqlalchemy import text
 
 from api.app import create_app
-from repick.jobs import Stage
+from repick.jobs import PairScore, Stage
 from repick.ranking import Candidate, Order
 from repick.settings import Settings
 from repick.specs import EncoderSpec, LengthPolicy, Readout, ScorerSpec
-from repick.store import rankings, slices
+from repick.store import ledger, rankings, registry, slices
 from repick.store.database import Database
+from repick.store.ledger import OpenPair
 from repick.store.rankings import Ask
 
 ENCODER = EncoderSpec("clip-tiny", "clip", "a" * 64, "b" * 64, 4, untrained=True)
@@ -129,6 +130,23 @@ def finish(tenant: Tenant, job_id: str, hits: Sequence[str] = ("cup", "dog")) ->
             text("UPDATE job SET state = 'succeeded', finished_at = now() WHERE id = :id"),
             {"id": job},
         )
+
+
+def score(tenant: Tenant, job_id: str, document: str, pair: PairScore) -> None:
+    """Put a pair of the job's first query and a text into the ledger, as a worker would."""
+    with tenant.database.begin() as connection:
+        found = connection.execute(
+            text(
+                "SELECT q.content_id AS query, c.id AS document, job.scorer_id FROM job"
+                " JOIN job_query q ON q.job_id = job.id AND q.query_no = 0"
+                " JOIN content c ON c.tenant_id = job.tenant_id AND c.text = :document"
+                " WHERE job.id = :job"
+            ),
+            {"job": job_id, "document": document},
+        ).one()
+        provenance = registry.put_provenance(connection, {"device": "test"})
+        one = OpenPair(0, found.query, found.document)
+        ledger.insert_scores(connection, tenant.id, found.scorer_id, {one: pair}, provenance)
 
 
 def _candidate(no: int, name: str) -> Candidate:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import redis
 from sqlalchemy import text
 
+from repick.jobs import PairScore, Stage
 from repick.settings import Settings
+from repick.store import rankings, slices, stages
 from tests import bad_images
-from tests.integration.api.harness import Tenant, base64_of
+from tests.integration.api.harness import NewTenant, Tenant, base64_of, problem, score
 
 PHOTO = base64_of(bad_images.photo())
 DOCUMENTS = [
@@ -79,6 +83,45 @@ def test_a_bad_image_or_text_fails_alone(tenant: Tenant) -> None:
     }
     assert job["progress"]["pairs_total"] == 1
     assert tenant.media_files() == []
+
+
+def test_a_score_can_be_audited(tenant: Tenant, new_tenant: NewTenant) -> None:
+    sent = [{"id": "https://example.com/a b", "text": "a red cup"}]
+    job = send(tenant, documents=sent)
+    pair = PairScore(1.5, 0.8, 0.9, 0.3, (None,), ((2.0, 0.5),))
+    score(tenant, job["id"], "a red cup", pair)
+    rank_documents(tenant, job["id"])
+    hit = tenant.http.get(job["href"]).json()["rankings"][0]["hits"][0]
+    path = f"{job['href']}/rankings/0/https://example.com/a%20b"
+    found = tenant.http.get(path).json()
+    assert found["hit"] == hit
+    assert found["query_content"] == {"text": "a cup", "image_sha256": None, "instruction": None}
+    (one,) = found["passes"]
+    assert one["prompt"].startswith("Candidate: a red cup\nQuery: a cup\nWhich is true?")
+    assert (one["label_logits"], one["enhanced_at"]) == ({"A": 2.0, "B": 0.5}, None)
+    assert found["scorer"]["fingerprint"] == job["scorer"]["fingerprint"]
+    assert found["scorer"]["specification"]["readout"] == "choice"
+    assert found["provenance"] == {"device": "test"}
+    for other in (f"{job['href']}/rankings/0/b", f"{job['href']}/rankings/1/a"):
+        assert problem(tenant.http.get(other)) == (404, "hit_not_found")
+    assert problem(tenant.http.get(f"{job['href']}/rankings/-1/a")) == (422, "invalid_field")
+    assert problem(tenant.http.get(f"{job['href']}/rankings/{2**40}/a")) == (422, "invalid_field")
+    assert problem(tenant.http.get(f"{job['href']}/rankings/0/a%00")) == (404, "hit_not_found")
+    assert problem(new_tenant().http.get(path)) == (404, "job_not_found")
+
+
+def rank_documents(tenant: Tenant, job_id: str) -> None:
+    """What workers do once every pair is in the ledger."""
+    lease = timedelta(seconds=30)
+    with tenant.database.begin() as connection:
+        job = UUID(job_id)
+        held = slices.claim(connection, job, Stage.SCORE, "test", lease)
+        assert held is not None
+        stages.close(connection, held, 8)
+        held = slices.claim(connection, job, Stage.RANK, "test", lease)
+        assert held is not None
+        rankings.rank(connection, held, 0, rankings.ask(connection, job))
+        stages.close(connection, held, 8)
 
 
 def test_the_same_key_with_other_documents_is_a_conflict(tenant: Tenant) -> None:

@@ -10,8 +10,10 @@ from uuid import UUID
 import httpx
 import pytest
 import redis
+from sqlalchemy import text
 
 from repick.settings import Settings
+from repick.store import idempotency
 from tests import bad_images
 from tests.integration.api.harness import NewTenant, Tenant, base64_of, finish, problem, submit
 
@@ -108,6 +110,25 @@ def test_the_same_key_with_another_body_is_a_conflict(tenant: Tenant, corpus: st
     response = tenant.http.post("/v1/jobs", json=other, headers=key)
     assert problem(response) == (409, "idempotency_mismatch")
     assert tenant.rows() == before
+
+
+def test_a_key_is_as_new_after_a_day(tenant: Tenant, corpus: str) -> None:
+    key = {"Idempotency-Key": "aged"}
+    body = {"corpus": corpus, "query": {"text": "a"}}
+    first = tenant.http.post("/v1/jobs", json=body, headers=key).json()
+    with tenant.database.begin() as connection:
+        age = "UPDATE idempotency SET created_at = now() - interval '24 hours' WHERE key = 'aged'"
+        connection.execute(text(age))
+    other = {"corpus": corpus, "query": {"text": "b"}}
+    second = tenant.http.post("/v1/jobs", json=other, headers=key)
+    assert second.json()["id"] != first["id"]
+    assert "idempotency-replayed" not in second.headers
+    again = tenant.http.post("/v1/jobs", json=other, headers=key)
+    assert again.json()["id"] == second.json()["id"]
+    with tenant.database.begin() as connection:
+        connection.execute(text(age))
+        assert idempotency.forget(connection) == 1
+    assert tenant.rows()["idempotency"] == 0
 
 
 def test_two_tenants_may_use_the_same_key(new_tenant: NewTenant) -> None:

@@ -247,7 +247,12 @@ def test_off_equals_never_installed_bit_for_bit(
 
 def test_nothing_stays_on_the_modules(fine_model: FineModel, pairs: Any) -> None:
     decoder = fine_model.family.decoder
-    modules = [*decoder.layers, *(ffn.module for ffn in decoder.ffns), decoder.final_norm]
+    modules = [
+        *decoder.layers,
+        *decoder.entries,
+        *(ffn.module for ffn in decoder.ffns),
+        decoder.final_norm,
+    ]
     before = [dict(vars(module)) for module in modules]
     setting = Enhancement(gamma=-1.0)
     fine_model.score(prepare(fine_model, pairs, setting))
@@ -305,4 +310,4 @@ def test_entropy_is_one_for_ten_equal_tokens_and_finite_where_probabilities_unde
 
 def test_a_decoder_with_too_few_layers_is_refused() -> None:
     with pytest.raises(ModelError, match="too few"):
-        Enhancer(Decoder((nn.Identity(),) * 2, (), nn.Identity(), torch.zeros(3, 2)))
+        Enhancer(Decoder((nn.Identity(),) * 2, (), (), nn.Identity(), torch.zeros(3, 2)))

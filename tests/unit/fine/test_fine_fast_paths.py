@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from transformers import Qwen2Tokenizer
 
 from repick.content import LoadedContent
 from repick.jobs import PairScore
-from repick.specs import ImageLimits, Readout, ScorerSpec
+from repick.specs import Enhancement, ImageLimits, Readout, ScorerSpec
 from tests.unit.fine import tiny_families
 from tests.unit.fine.reference import Pair, library_inputs, library_margin
 from worker.checkpoints import Checkpoint
@@ -47,21 +48,25 @@ class Case:
         return max(abs(a - b) for a, b in zip(margins, self.expected, strict=True))
 
 
+def load(folder: Path, device: str = "cpu", dtype: str = "float32") -> FineModel:
+    images = ImageLimits(min_pixels=6 * 32 * 32, max_pixels=16 * 32 * 32)
+    return FineModel.load(
+        Checkpoint(folder, "tiny", "0" * 64, "1" * 64, untrained=True),
+        readouts=[Readout.CHOICE, Readout.CHOICE_BALANCED],
+        device=device,
+        dtype=dtype,
+        images=images,
+        limits=ROOMY,
+    )
+
+
 @pytest.fixture(scope="module", params=list(tiny_families.FAMILIES))
 def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pairs: list[Pair]
 ) -> Case:
     folder = tmp_path_factory.mktemp(request.param)
     tiny_families.save(request.param, folder)
-    images = ImageLimits(min_pixels=6 * 32 * 32, max_pixels=16 * 32 * 32)
-    model = FineModel.load(
-        Checkpoint(folder, "tiny", "0" * 64, "1" * 64, untrained=True),
-        readouts=[Readout.CHOICE, Readout.CHOICE_BALANCED],
-        device="cpu",
-        dtype="float32",
-        images=images,
-        limits=ROOMY,
-    )
+    model = load(folder)
     architecture = tiny_families.FAMILIES[request.param][1]
     library = architecture.from_pretrained(folder).eval()
     tokenizer = Qwen2Tokenizer.from_pretrained(folder)
@@ -185,3 +190,58 @@ def test_neighbours_and_order_change_no_margin(case: Case) -> None:
         scores = case.model.score([prepared[no] for no in batch])
         for no, score in zip(batch, scores, strict=True):
             assert score.margin == pytest.approx(case.expected[no], abs=case.tolerance)
+
+
+@pytest.mark.parametrize("readout", [Readout.CHOICE, Readout.CHOICE_BALANCED])
+@pytest.mark.parametrize("gamma", [-1.0, 0.95])
+def test_enhancement_fires_the_same_layers_and_gives_the_same_margins_packed_and_padded(
+    case: Case, readout: Readout, gamma: float
+) -> None:
+    spec = replace(spec_of(case.model, readout), enhancement=Enhancement(0.3, gamma))
+    prepared = [case.model.prepare(*pair, spec) for pair in case.pairs]
+    plain = case.model.score_plain(prepared)
+    assert any(one.enhanced_at[0] is not None for one in plain)
+    case.model.engine.forget()
+    for _ in range(2):
+        packed = case.model.score(prepared)
+        assert [one.enhanced_at for one in packed] == [one.enhanced_at for one in plain]
+        margins = [[one.margin for one in scores] for scores in (packed, plain)]
+        assert margins[0] == pytest.approx(margins[1], abs=case.tolerance)
+
+
+def test_enhancement_in_the_last_layer_which_computes_answers_only(
+    tmp_path: Path, pairs: list[Pair]
+) -> None:
+    """Of four layers the second and third may fire, and the fourth is injected."""
+    tiny_families.save("qwen2_5_vl", tmp_path, layers=4)
+    model = load(tmp_path)
+    spec = spec_of(model, Readout.CHOICE)
+    fired = set()
+    for gamma in (-1.0, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99):
+        on = replace(spec, enhancement=Enhancement(0.3, gamma))
+        prepared = [model.prepare(*pair, on) for pair in pairs]
+        packed, padded = model.score(prepared), model.score_plain(prepared)
+        fired |= {score.enhanced_at[0] for score in padded}
+        for one, other in zip(packed, padded, strict=True):
+            assert one.enhanced_at == other.enhanced_at
+            assert one.margin == pytest.approx(other.margin, abs=1e-5)
+    assert {1, 2} <= fired
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_scores_on_an_accelerator_equal_those_of_the_processor(
+    tmp_path: Path, pairs: list[Pair]
+) -> None:
+    """In float32 by blocks; in bfloat16 by the variable-length kernel, as near as its rounding."""
+    tiny_families.save("qwen3_vl", tmp_path)
+    margins = {}
+    for device, dtype in (("cpu", "float32"), ("cuda", "float32"), ("cuda", "bfloat16")):
+        model = load(tmp_path, device, dtype)
+        spec = replace(spec_of(model, Readout.CHOICE), enhancement=None)
+        scores = model.score([model.prepare(*pair, spec) for pair in pairs])
+        margins[device, dtype] = [score.margin for score in scores]
+    expected = margins["cpu", "float32"]
+    spread = statistics.pstdev(expected)
+    assert margins["cuda", "float32"] == pytest.approx(expected, abs=1e-3 * spread)
+    assert margins["cuda", "bfloat16"] == pytest.approx(expected, abs=0.5 * spread)

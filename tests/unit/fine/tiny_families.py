@@ -49,7 +49,6 @@ WORDS = (
 TEXT: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 160,
-    "num_hidden_layers": 8,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 4096,
@@ -107,7 +106,7 @@ def make_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
-def make_model(family: str, tokenizer: Qwen2Tokenizer) -> Any:
+def make_model(family: str, tokenizer: Qwen2Tokenizer, layers: int = 8) -> Any:
     ids = tokenizer.get_vocab()
     config_class, architecture, text, vision = FAMILIES[family]
     config = config_class(
@@ -115,6 +114,7 @@ def make_model(family: str, tokenizer: Qwen2Tokenizer) -> Any:
         | text
         | {
             "vocab_size": len(tokenizer),
+            "num_hidden_layers": layers,
             "bos_token_id": ids["<|endoftext|>"],
             "eos_token_id": ids["<|im_end|>"],
         },
@@ -133,11 +133,11 @@ def patch_size(family: str) -> int:
     return size
 
 
-def save(family: str, folder: Path) -> None:
+def save(family: str, folder: Path, layers: int = 8) -> None:
     """Model, tokenizer and image processor of a family in `folder`."""
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)
-    make_model(family, tokenizer).save_pretrained(folder)
+    make_model(family, tokenizer, layers).save_pretrained(folder)
     processor = {
         "image_processor_type": "Qwen2VLImageProcessor",
         "min_pixels": 3136,

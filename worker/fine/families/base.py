@@ -35,6 +35,11 @@ class PreparedImage:
                 self._pixels, self._make = self._make(), None
             return self._pixels
 
+    @property
+    def made(self) -> bool:
+        """Whether there are patches yet."""
+        return self._pixels is not None
+
     def make_pixels(self) -> None:
         """Make the patches now, on this thread, so that nobody has to wait for them later."""
         _ = self.pixels
@@ -70,19 +75,21 @@ class GatedFFN:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """The language layers as enhancement and readout need them; `head` is (V, D)."""
+    """The language layers as enhancement and readout need them; `head` is (V, D).
+
+    `entries` holds the first norm of each layer: its input is the hidden state that the layer
+    before it put out.
+    """
 
     layers: tuple[nn.Module, ...]
+    entries: tuple[nn.Module, ...]
     ffns: tuple[GatedFFN, ...]
     final_norm: nn.Module
     head: Tensor
 
 
 class Family(Protocol):
-    """One loaded model. The first group of methods needs no device and is thread-safe.
-
-    The attention of its language layers is `attention.PACKED`.
-    """
+    """One loaded model. Methods up to `positions` need no device and are thread-safe."""
 
     name: str
     tokenizer: Any
@@ -116,7 +123,22 @@ class Family(Protocol):
         ...
 
     def rotary(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines that the layers take, for positions (3, B, T)."""
+        """Cosines and sines (B, T, d) for positions (3, B, T), in the dtype of `hidden`."""
+        ...
+
+    def attend(
+        self,
+        layer: int,
+        normed: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        attention: Callable[[Tensor, Tensor, Tensor, float], Tensor],
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """A layer's attention: what is added to the hidden states, of normed ones (N, D).
+
+        `attention` gives (R, H, d) of rotated query (H, R, d), key and value (K, N, d), and scale;
+        the query is of `rows` (R,), or of all where they are None.
+        """
         ...
 
     def hidden_states(

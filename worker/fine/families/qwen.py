@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoTokenizer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from repick.errors import ContentError, ModelError
 from repick.specs import ImageLimits
-from worker.fine.attention import PACKED, WINDOWS, register
+from worker.fine.attention import WINDOWS, register
 from worker.fine.families.base import Decoder, GatedFFN, PreparedImage, VisualTokens
 from worker.fine.prompts import ImageSegment, Segment
 
@@ -35,7 +36,7 @@ class QwenVL:
         self.tokenizer, self._processor, self._model = tokenizer, processor, model
         config, text = model.config, model.config.text_config
         _refuse_sliding_windows(text)
-        use_attention(model)
+        use_ours(model)
         self.image_token_id: int = config.image_token_id
         self.image_brackets: tuple[tuple[int, ...], tuple[int, ...]] = (
             (config.vision_start_token_id,),
@@ -99,6 +100,30 @@ class QwenVL:
         cos, sin = self._model.model.language_model.rotary_emb(hidden, positions)
         return cos, sin
 
+    def attend(
+        self,
+        layer: int,
+        normed: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        attention: Callable[[Tensor, Tensor, Tensor, float], Tensor],
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        block: Any = self._model.model.language_model.layers[layer].self_attn
+        cos, sin = (part[0, :, None] for part in rotary)  # (N, 1, d)
+        asking = normed if rows is None else normed[rows]
+        query = block.q_proj(asking).view(len(asking), -1, self.head_size)
+        key, value = (
+            part(normed).view(len(normed), -1, self.head_size)
+            for part in (block.k_proj, block.v_proj)
+        )
+        if hasattr(block, "q_norm"):  # Qwen3
+            query, key = block.q_norm(query), block.k_norm(key)
+        key = rotated(key, cos, sin)
+        query = rotated(query, *((cos, sin) if rows is None else (cos[rows], sin[rows])))
+        query, key, value = (part.transpose(0, 1) for part in (query, key, value))
+        added: Tensor = block.o_proj(attention(query, key, value, block.scaling).flatten(1))
+        return added
+
     def hidden_states(
         self, ids: Tensor, positions: Tensor, visual: Sequence[VisualTokens]
     ) -> Tensor:
@@ -110,6 +135,15 @@ class QwenVL:
         )
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+
+def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of (N, H, d) by cos and sin (N, 1, d): x·cos + (−x₂, x₁)·sin, in halves."""
+    half = states.shape[-1] // 2
+    output = states * cos
+    output[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-1)
+    output[..., half:].addcmul_(states[..., :half], sin[..., half:])
+    return output
 
 
 def encoder_outputs(visual: Sequence[VisualTokens]) -> dict[str, Any]:
@@ -163,10 +197,39 @@ def load_model(architecture: Any, folder: Path, device: torch.device, dtype: tor
     return model.to(device).eval()
 
 
-def use_attention(model: Any) -> None:
-    """Give a model our attention functions; without a pack they are the library's SDPA."""
+class PatchProjection(nn.Module):
+    """A vision tower's patch embedding as the matrix product that it is.
+
+    Its convolution's stride is its kernel, so each patch is seen once; as a convolution it took
+    a sixth of the tower's time. `replaced` is the library's module, whose weights these are.
+    """
+
+    def __init__(self, replaced: nn.Module) -> None:
+        super().__init__()
+        self.replaced = replaced
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(patches, D) of flattened patches (patches, values)."""
+        projection: Any = self.replaced.proj
+        weight = projection.weight.flatten(1)
+        return F.linear(patches.to(weight.dtype), weight, projection.bias)
+
+
+def use_ours(model: Any) -> None:
+    """Give a model's vision tower our attention and patch projection, and its language SDPA."""
     register()
-    model.set_attn_implementation({"text_config": PACKED, "vision_config": WINDOWS})
+    model.set_attn_implementation({"text_config": "sdpa", "vision_config": WINDOWS})
+    tower = model.model.visual
+    if not isinstance(tower.patch_embed, PatchProjection):
+        tower.patch_embed = PatchProjection(tower.patch_embed)
+
+
+def use_the_librarys(model: Any) -> None:
+    """Undo `use_ours`."""
+    model.set_attn_implementation({"text_config": "sdpa", "vision_config": "sdpa"})
+    tower = model.model.visual
+    if isinstance(tower.patch_embed, PatchProjection):
+        tower.patch_embed = tower.patch_embed.replaced
 
 
 def gated_decoder(model: Any) -> Decoder:
@@ -174,6 +237,7 @@ def gated_decoder(model: Any) -> Decoder:
     ffns = (layer.mlp for layer in text.layers)
     return Decoder(
         layers=tuple(text.layers),
+        entries=tuple(layer.input_layernorm for layer in text.layers),
         ffns=tuple(GatedFFN(ffn, ffn.gate_proj.weight, ffn.act_fn) for ffn in ffns),
         final_norm=text.norm,
         head=model.get_output_embeddings().weight,

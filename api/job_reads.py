@@ -1,0 +1,57 @@
+"""A job and its rankings as its owner reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from api.job_views import RankingOut, job_path
+from api.pages import next_link
+from api.services import Services
+from repick.errors import NotFound
+from repick.store import jobs, rankings
+from repick.store.jobs import JobView
+from repick.store.rankings import Ranking
+
+PAGE_QUERIES, PAGE_HITS = 100, 10_000
+
+
+def one_job(services: Services, tenant_id: int, job_id: UUID) -> JobView:
+    """Raises NotFound."""
+    with services.database.begin() as connection:
+        view = jobs.view(connection, tenant_id, job_id)
+    if view is None:
+        raise NotFound("there is no job of this id", code="job_not_found")
+    return view
+
+
+def ranking_page(
+    services: Services, tenant_id: int, view: JobView, after: int
+) -> tuple[list[Ranking], str | None]:
+    """Rankings past query number `after`, and the link to those past them."""
+    limit = _page_size(view)
+    with services.database.begin() as connection:
+        page = rankings.read(connection, tenant_id, view.id, after, limit + 1)
+    if len(page) <= limit:
+        return page, None
+    page = page[:limit]
+    last = services.cursors.write(f"rankings.{view.id}", page[-1].query_no)
+    return page, next_link(f"{job_path(view.id)}/rankings", cursor=last)
+
+
+def every_ranking(
+    services: Services, tenant_id: int, view: JobView, after: int
+) -> Iterator[RankingOut]:
+    """Every ranking past query number `after`, read page by page as they are sent."""
+    limit = _page_size(view)
+    while True:
+        with services.database.begin() as connection:
+            page = rankings.read(connection, tenant_id, view.id, after, limit)
+        yield from (RankingOut.of(one) for one in page)
+        if len(page) < limit:
+            return
+        after = page[-1].query_no
+
+
+def _page_size(view: JobView) -> int:
+    return max(1, min(PAGE_QUERIES, PAGE_HITS // view.top_n))
