@@ -53,5 +53,5 @@ $(READY): pyproject.toml
 		echo "To name one: make PYTHON=/path/to/python3"; exit 1; }
 	@echo "Installing into $(VENV): minutes the first time, for the model libraries"
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python -m pip install $(PIP_ARGS) -e '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[$(EXTRAS)]'
 	@touch $@
