@@ -18,7 +18,7 @@ PAGE_QUERIES, PAGE_HITS = 100, 10_000
 
 def one_job(services: Services, tenant_id: int, job_id: UUID) -> JobView:
     """Raises NotFound."""
-    with services.database.begin() as connection:
+    with services.database.read() as connection:
         view = jobs.view(connection, tenant_id, job_id)
     if view is None:
         raise NotFound("there is no job of this id", code="job_not_found")
@@ -30,7 +30,7 @@ def ranking_page(
 ) -> tuple[list[Ranking], str | None]:
     """Rankings past query number `after`, and the link to those past them."""
     limit = _page_size(view)
-    with services.database.begin() as connection:
+    with services.database.read() as connection:
         page = rankings.read(connection, tenant_id, view.id, after, limit + 1)
     if len(page) <= limit:
         return page, None
@@ -45,7 +45,7 @@ def every_ranking(
     """Every ranking past query number `after`, read page by page as they are sent."""
     limit = _page_size(view)
     while True:
-        with services.database.begin() as connection:
+        with services.database.read() as connection:
             page = rankings.read(connection, tenant_id, view.id, after, limit)
         yield from (RankingOut.of(one) for one in page)
         if len(page) < limit:

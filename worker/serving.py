@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ from repick.store.database import Connection, Database
 from worker.device import Device
 from worker.heartbeat import heartbeat
 from worker.runtime import Runtime, owner_name
+
+SWITCH_S = 0.001
+"""How long a thread keeps the interpreter while others wait: threads that prepare come back from
+Postgres again and again, and must not wait Python's 5 ms behind each other every time."""
 
 
 @contextmanager
@@ -43,6 +48,7 @@ def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Run
 def consume(runtime: Runtime, served: Callable[[Connection], None]) -> None:
     """Serve until SIGTERM, with a heartbeat that tells what; what has begun is finished first."""
     threads = runtime.settings.worker_threads
+    sys.setswitchinterval(SWITCH_S)
     arguments = ["--quiet", "worker", "--pool=threads", f"--concurrency={threads}"]
     # Its warning about root is about pickled messages, which are refused.
     warnings.simplefilter("ignore", SecurityWarning)

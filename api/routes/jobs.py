@@ -123,6 +123,12 @@ async def show_job(
     Up to 100 queries (or 10,000 hits) at once; `next` leads to the others. `Prefer: wait=N` waits
     for the job's end.
     """
+
+    def as_it_is() -> JobOut:
+        return _full(response, services, who.tenant_id, one_job(services, who.tenant_id, job_id))
+
+    if seconds_to_wait(request) == 0:  # most polls: one thread for all of it
+        return await run_in_threadpool(as_it_is)
     view = await run_in_threadpool(one_job, services, who.tenant_id, job_id)
     view = await _awaited(request, response, services, who.tenant_id, view)
     return await run_in_threadpool(_full, response, services, who.tenant_id, view)

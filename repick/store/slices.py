@@ -241,4 +241,5 @@ def _key(held: Slice) -> dict[str, Any]:
 
 def _slice(row: Row[Any]) -> Slice:
     """In the order of RETURNING, which is that of the fields."""
-    return Slice(row.job_id, row.tenant_id, Stage(row.stage), *row[3:])
+    head, rest = (row.job_id, row.tenant_id, Stage(row.stage)), tuple(row)[3:]
+    return Slice(*head, *rest)
