@@ -111,9 +111,9 @@ def test_view_has_one_row_a_hit(pipeline: Pipeline) -> None:
     with pipeline.database.begin() as connection:
         rows = connection.execute(text("SELECT * FROM ranking_hit ORDER BY rank")).all()
     hits = pipeline.rankings(job)[0].hits
-    assert [(row.rank, row.external_id, row.margin, row.enhanced_at) for row in rows] == [
-        (hit.rank, hit.external_id, hit.margin, hit.enhanced_at) for hit in hits
-    ]
+    assert [
+        (row.rank, row.external_id, row.margin, row.enhanced_at, row.cut_tokens) for row in rows
+    ] == [(hit.rank, hit.external_id, hit.margin, hit.enhanced_at, 0) for hit in hits]
 
 
 def test_two_migrations_at_once_both_succeed(empty_database_url: str) -> None:
