@@ -70,7 +70,8 @@ def ranked(candidates: Iterable[Candidate], readout: Readout, order: Order) -> l
     else:
         scored.sort(key=_margin_key)
     least = order.min_score
-    return [one for one in scored if least is None or (one.score or 0.0) >= least][: order.top_n]
+    kept = [one for one in scored if least is None or _known(one.score, one, "score") >= least]
+    return kept[: order.top_n]
 
 
 def _blended(scored: Sequence[Candidate], blend: float) -> list[float]:
@@ -94,7 +95,7 @@ def _standardised(values: Sequence[float]) -> list[float]:
 
 def _known(value: float | None, one: Candidate, what: str) -> float:
     if value is None:
-        raise ValueError(f"item {one.external_id} has a score without a {what}")
+        raise ValueError(f"item {one.external_id} was judged without a {what}")
     return value
 
 
@@ -104,11 +105,14 @@ def _blended_key(place: tuple[float, Candidate]) -> tuple[float, float, int]:
 
 
 def _margin_key(one: Candidate) -> tuple[float, float, int]:
-    return (-_known(one.margin, one, "margin"), -(one.coarse_score or 0.0), one.item_id)
+    # Without a coarse score (the caller's documents may have none) a tie is lost to any that has.
+    coarse = float("-inf") if one.coarse_score is None else one.coarse_score
+    return (-_known(one.margin, one, "margin"), -coarse, one.item_id)
 
 
 def _paper_key(one: Candidate) -> tuple[float, float, int]:
-    return (-(one.score or 0.0), one.entropy or 0.0, one.coarse_rank)
+    score, entropy = _known(one.score, one, "score"), _known(one.entropy, one, "entropy")
+    return (-score, entropy, one.coarse_rank)
 
 
 def failure(found: Sequence[Candidate], reason: str | None = None) -> dict[str, object] | None:

@@ -48,7 +48,7 @@ def test_candidate_without_a_score_is_never_ranked() -> None:
 
 
 def test_score_without_a_margin_is_an_error_and_no_zero() -> None:
-    with pytest.raises(ValueError, match="without a margin"):
+    with pytest.raises(ValueError, match="judged without a margin"):
         ranked([candidate(1, None, 0.5)], Readout.CHOICE, Order(10))
 
 
@@ -142,3 +142,8 @@ def test_chunks_cover_each_number_once(count: int, size: int) -> None:
     numbers = [n for first, last in chunks(count, size) for n in range(first, last + 1)]
     assert numbers == list(range(count))
     assert all(last - first < size for first, last in chunks(count, size))
+
+
+def test_candidate_without_a_coarse_score_loses_a_tie_also_to_a_negative_one() -> None:
+    found = [replace(candidate(1, 1.0, 0.0), coarse_score=None), candidate(2, 1.0, -0.4)]
+    assert [one.item_id for one in ranked(found, Readout.CHOICE, Order(10))] == [2, 1]
