@@ -113,7 +113,7 @@ def check_memory(part: str, folder: Path, device: torch.device, dtype: torch.dty
     if needed > free:
         verdict = Verdict.FAIL
     detail = (
-        f"{needed / 1e9:.2f} GB of weights in {str(dtype).removeprefix('torch.')},"
+        f"{needed / 1e9:.3g} GB of weights in {str(dtype).removeprefix('torch.')},"
         f" {free / 1e9:.1f} GB free on {device.type}"
     )
     return Finding(f"{part} memory", verdict, detail)
