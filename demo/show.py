@@ -47,7 +47,8 @@ class Screen:
             while True:
                 corpus = ask()
                 bars.update(task, completed=corpus.embedded, total=corpus.items)
-                if corpus.pending == 0:
+                # The counts are not of one moment: the last vectors may be in one of them only.
+                if corpus.embedded + sum(corpus.failed.values()) >= corpus.items:
                     break
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{corpus.pending} items of {name} still wait")
