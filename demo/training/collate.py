@@ -106,11 +106,11 @@ def pack(rows: Sequence[Row]) -> list[Pack]:
 
     What they share is computed once; nothing is asked there, so no answer knows another row.
     """
-    groups: dict[tuple[object, ...], list[int]] = {}
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
     for number, row in enumerate(rows):
         first = min((at for at, *_ in (*row.answers, *row.truths, *row.points)), default=0)
         shared = min(first, row.turn.first_picture_ends)
-        groups.setdefault((row.pictures, row.turn.ids[:shared]), []).append(number)
+        groups.setdefault((tuple(row.pictures), tuple(row.turn.ids[:shared])), []).append(number)
     return [(numbers, len(key[1])) for key, numbers in groups.items()]
 
 
