@@ -2,9 +2,9 @@
 
     python -m benchmarks.precision [--quick] [--json FILE] [--device D] [--models FOLDER]
 
-Every query of the demo against its whole corpus, with the demo's scorer; Kendall's τ-b of the two
-margins, query by query. `--models` is a folder of models as the demo writes it; without one they
-are made in a temporary folder.
+Queries in words, with pictures and with both against drawn scenes and captions, with the untrained
+stand-in; Kendall's τ-b of the two margins, query by query. `--models` is a folder of stand-ins;
+without one they are made in a temporary folder.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.report import Row, machine, print_table, write_json
-from demo.corpus import DemoItem, DemoQuery, demo_items, demo_queries
-from demo.models import QWEN, make_demo_models
+from demo import drawn
+from demo.documents import DemoItem, DemoQuery
+from demo.stand_ins import QWEN, make_stand_ins
 from repick.content import LoadedContent
 from repick.specs import ImageLimits, Readout
 from worker.checkpoints import open_checkpoint
@@ -33,11 +34,10 @@ _LIMITS = ImageLimits(min_pixels=16 * 28 * 28, max_pixels=64 * 28 * 28)
 
 
 def content(one: DemoItem | DemoQuery) -> LoadedContent:
-    instruction = one.instruction if isinstance(one, DemoQuery) else None
     if one.image is None:
-        return LoadedContent(0, one.text, instruction=instruction)
+        return LoadedContent(0, one.text)
     image = Image.open(io.BytesIO(one.image)).convert("RGB")
-    return LoadedContent(0, one.text, image, hashlib.sha256(one.image).digest(), instruction)
+    return LoadedContent(0, one.text, image, hashlib.sha256(one.image).digest())
 
 
 def margins(
@@ -78,12 +78,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--models", type=Path)
     options = parser.parse_args(arguments)
-    queries, items = demo_queries(), demo_items()
+    kinds = (drawn.text_queries(), drawn.image_queries(), drawn.composed_queries())
+    queries = [query for kind in kinds for query in kind[:2]]
+    items = [*drawn.scene_items()[:100], *drawn.caption_items()[:100]]
     if options.quick:
         queries, items = queries[:2], items[:40]
     with tempfile.TemporaryDirectory() as aside:
         models = options.models or Path(aside)
-        make_demo_models(models)
+        make_stand_ins(models)
         exact, rounded = (
             margins(models / QWEN, options.device, dtype, queries, items)
             for dtype in ("float32", "bfloat16")

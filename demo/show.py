@@ -1,10 +1,11 @@
-"""What the demo puts on the screen: progress bars, one table a ranking, and where to go next."""
+"""What the demo puts on the screen: progress bars, one table a round, and where to go next."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich import box
 from rich.console import Console, JustifyMethod
@@ -13,14 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from demo.corpus import DemoQuery
+from demo.answers import Answer, Answered
+from demo.documents import DemoItem
 from repick.client import Corpus, Hit, Job, JobSummary, PutResult
 from repick.stack import Addresses
 
 PATIENCE_S = 600.0
 WIDE = 120
-"""Columns from which on a table also says what each item shows."""
-FIGURES = ("score", "margin", "coarse → final", "enhanced")
+TOP = 5
+FIGURES = ("score", "margin", "coarse → fine", "enhanced")
+RIGHT = "bold green"
 
 
 class Screen:
@@ -28,6 +31,13 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+
+    @contextmanager
+    def sending(self, name: str, count: int) -> Iterator[Callable[[PutResult], None]]:
+        """A progress bar of items that are put."""
+        with self._bars() as bars:
+            task = bars.add_task(f"sending {name}", total=count)
+            yield lambda put: bars.advance(task, put.stored + put.unchanged + len(put.failed))
 
     def embedding(self, name: str, put: PutResult, ask: Callable[[], Corpus]) -> None:
         """Follow a corpus until every item has a vector or a reason why not."""
@@ -37,7 +47,8 @@ class Screen:
             while True:
                 corpus = ask()
                 bars.update(task, completed=corpus.embedded, total=corpus.items)
-                if corpus.pending == 0:
+                # The counts are not of one moment: the last vectors may be in one of them only.
+                if corpus.embedded + sum(corpus.failed.values()) >= corpus.items:
                     break
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{corpus.pending} items of {name} still wait")
@@ -51,38 +62,42 @@ class Screen:
 
     @contextmanager
     def following(self, title: str) -> Iterator[Callable[[JobSummary], None]]:
-        """A progress bar of a job's pairs, under its title."""
-        self._console.print(f"\n[bold]{title}[/bold]")
+        """A progress bar of a job's pairs."""
         with self._bars() as bars:
-            task = bars.add_task(f"{'queued':9}", total=None)
+            task = bars.add_task(title, total=None)
 
             def follow(job: JobSummary) -> None:
                 progress = job.progress
-                bars.update(
-                    task,
-                    description=f"{job.state:9}",
-                    completed=progress.done,
-                    total=progress.total or None,
-                )
+                bars.update(task, completed=progress.done, total=progress.total or None)
 
             yield follow
 
-    def ranking(self, job: Job, no: int, query: DemoQuery, shows: Mapping[str, str]) -> None:
-        """One query's ranking as a table, the item that it looks for in bold."""
-        ranking = next((one for one in job.rankings if one.query == no), None)
-        if ranking is None:
-            self._console.print(f"[red]no ranking: {job.query_errors.get(no) or job.error}[/red]")
-            return
-        wide = self._console.width >= WIDE
-        headings = ["rank", "item", *["what it shows"] * wide, *FIGURES]
+    def answers(self, one: Answered, items: Mapping[str, DemoItem]) -> None:
+        """A round as a table: each query, where the right item came, and what came first."""
+        self._console.print(f"\n[bold]{one.round.title}[/bold]", highlight=False)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in headings:
+        table.add_column("query", no_wrap=True, max_width=62)
+        table.add_column("right one", justify="right", no_wrap=True)
+        table.add_column("first hit", no_wrap=True, max_width=36)
+        for answer in one.answers:
+            first = next(iter(answer.fine), None)
+            hit = Text(
+                items[first].metadata["shows"] if first else "–",
+                RIGHT if first == answer.query.target else "",
+            )
+            table.add_row(Text(answer.query.words), _places(answer, judged=one.judged), hit)
+        self._console.print(table)
+
+    def in_full(self, answer: Answer, job: Job, items: Mapping[str, DemoItem]) -> None:
+        """The job's first ranking, of which `answer` is, with all its figures."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in ("rank", "item", "what it shows", *FIGURES):
             justify: JustifyMethod = "right" if heading in FIGURES else "left"
-            table.add_column(heading, justify=justify, no_wrap=True)
-        for hit in ranking.hits:
-            cells = [str(hit.rank), hit.id, *[_short(shows.get(hit.id, ""))] * wide, *_figures(hit)]
-            table.add_row(*cells, style="bold green" if hit.id == query.target else "")
-        self._console.print(_asked(query))
+            table.add_column(heading, justify=justify, no_wrap=True, max_width=40)
+        for hit in job.rankings[0].hits[:TOP]:
+            cells = [str(hit.rank), hit.id, items[hit.id].metadata["shows"], *_figures(hit)]
+            table.add_row(*cells, style=RIGHT if hit.id == answer.query.target else "")
+        self._console.print(Text.assemble(("\nin full: ", "bold"), answer.query.words))
         self._console.print(table)
 
     def account(self, job: Job) -> None:
@@ -97,13 +112,35 @@ class Screen:
             f" · {job.scorer.name}[/dim]",
             highlight=False,
         )
+        for no, error in job.query_errors.items():
+            self._console.print(f"  [red]query {no}: {error}[/red]")
 
-    def goodbye(self, addresses: Addresses) -> None:
-        lines = Text.from_markup(
+    def totals(self, rounds: Sequence[Answered]) -> None:
+        """How often the right item came first, in either order."""
+        self._console.print()
+        for one in rounds:
+            coarse = [answer.place(answer.coarse) == 1 for answer in one.answers]
+            fine = [answer.place(answer.fine) == 1 for answer in one.answers]
+            judged = f", judge {sum(fine)}" if one.judged else " (not judged)"
+            self._console.print(
+                f"  right one first: encoder {sum(coarse)}{judged} of {len(fine)}"
+                f"  [dim]{one.round.title}[/dim]",
+                highlight=False,
+            )
+
+    def sheet(self, path: Path) -> None:
+        self._console.print(
+            f"\n[bold]All of it as pictures:[/bold] {path}", soft_wrap=True, highlight=False
+        )
+
+    def goodbye(self, addresses: Addresses, *, untrained: bool) -> None:
+        warning = (
             "The models are tiny and [bold]untrained[/bold]: these rankings show the path, not the"
-            " quality. The item that a query looks for is [bold green]green[/bold green] where it"
-            " is among its hits.\n\n"
-            f"While the stack runs, the API's docs are at [link]{addresses.docs_url}[/link]\n"
+            " quality.\n\n"
+        )
+        lines = Text.from_markup(
+            (warning if untrained else "")
+            + f"While the stack runs, the API's docs are at [link]{addresses.docs_url}[/link]\n"
             f"and Flower at [link]{addresses.flower_url}[/link]; everything stops now.\n"
             "[bold]make up[/bold] leaves it running and prints addresses, key and password.\n"
             "With your own models: REPICK_ENCODER=… REPICK_SCORER=… make demo"
@@ -121,12 +158,10 @@ class Screen:
         )
 
 
-def _asked(query: DemoQuery) -> Text:
-    parts = ["[picture]"] * (query.image is not None) + [f"“{query.text}”"] * bool(query.text)
-    title = Text(" + ".join(parts), style="italic")
-    if query.instruction:
-        title.append(f"  ({query.instruction})", style="dim")
-    return title
+def _places(answer: Answer, *, judged: bool) -> str:
+    """The right item's coarse and fine rank; a dash where it is not among the candidates."""
+    orders = (answer.coarse, answer.fine) if judged else (answer.coarse,)
+    return " → ".join(str(answer.place(order) or "–") for order in orders)
 
 
 def _figures(hit: Hit) -> list[str]:
@@ -136,7 +171,3 @@ def _figures(hit: Hit) -> list[str]:
         f"{hit.coarse_rank} → {hit.rank}",
         "–" if hit.enhanced_at is None else f"layer {hit.enhanced_at}",
     ]
-
-
-def _short(words: str, length: int = 40) -> str:
-    return words if len(words) <= length else words[: length - 1].rstrip() + "…"

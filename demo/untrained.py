@@ -16,7 +16,7 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
-from demo.models import CLIP, QWEN
+from demo.stand_ins import CLIP, QWEN
 from demo.tokenizers import clip_tokenizer, qwen_tokenizer
 
 Model = TypeVar("Model", bound=PreTrainedModel)

@@ -5,7 +5,10 @@ A part that fails keeps the others from being asked only where they need it.
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -30,6 +33,10 @@ from repick.store.database import Database
 PGVECTOR_FLOOR = (0, 8, 7)
 POSTGRES_18_FLOOR = (18, 6)
 """Releases with security fixes that a server which others reach must have."""
+MODEL_SETTINGS = (
+    *("encoder", "encoder_name", "scorer", "scorer_name", "readouts"),
+    *("dtype", "device", "min_pixels", "max_pixels"),
+)
 SKEW_WARN_S, SKEW_FAIL_S = 1.0, 30.0
 DISK_WARN, DISK_FAIL = 0.10, 0.02
 
@@ -47,10 +54,14 @@ class Finding:
     detail: str
 
 
-def examine(settings: Settings, *, embedded: bool = False) -> list[Finding]:
-    """All findings; `embedded` servers are on loopback, and newer releases are no duty there."""
+def examine(settings: Settings, *, embedded: bool = False, models: bool = False) -> list[Finding]:
+    """All findings; `embedded` servers are on loopback, and newer releases are no duty there.
+
+    `models` loads the encoder and the scorer, each in a process of its own, and tries them.
+    """
     findings = [_versions(), *_database(settings, embedded), *_broker(settings)]
-    return [*findings, *_checkpoints(settings), _disk(settings.data_dir), _media(settings)]
+    findings += [*_checkpoints(settings), _disk(settings.data_dir), _media(settings)]
+    return [*findings, *tried_models(settings)] if models else findings
 
 
 def healthy(findings: Sequence[Finding]) -> bool:
@@ -164,6 +175,32 @@ def _checkpoints(settings: Settings) -> list[Finding]:
             verdict = Verdict.OK if there else Verdict.FAIL
             said = value if there else f"{value} has no config.json with safetensors beside it"
             found.append(Finding(f"{part} checkpoint", verdict, said))
+    return found
+
+
+def tried_models(settings: Settings) -> list[Finding]:
+    """What the worker's own check says of each model that is named; hub ids may be fetched."""
+    named = (("encoder", settings.encoder), ("scorer", settings.scorer))
+    return [finding for part, value in named if value for finding in _tried(part, settings)]
+
+
+def _tried(part: str, settings: Settings) -> list[Finding]:
+    """In another process: the model libraries are the worker's alone, and memory is given back."""
+    values = {f"REPICK_{name.upper()}": str(getattr(settings, name)) for name in MODEL_SETTINGS}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker.check", part],
+        env={**os.environ, **values},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    found = [
+        Finding(**{**one, "verdict": Verdict(one["verdict"])}) for one in map(json.loads, lines)
+    ]
+    if done.returncode and healthy(found):
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        found.append(Finding(f"{part} model", Verdict.FAIL, f"the check broke off: {said}"))
     return found
 
 

@@ -28,6 +28,9 @@ from demo.training.speech import Speech
 EASY = 0.15
 """Of so many wrong captions the whole is wrong, as most of a corpus is."""
 
+HARD = (Error.DIRECTION, Error.SWAP_OBJECT, Error.SHAPE, Error.SWAP_COLOUR)
+"""Learned last; half of the hard negatives are of these where the description allows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Maker:
@@ -58,26 +61,32 @@ class Maker:
         return self._scene_item(rng, first)
 
     def _scene_item(self, rng: random.Random, first: int) -> Item:
-        """A scene, with rows that look up, tell or judge."""
+        """A scene, with rows that look up, tell or judge.
+
+        All in one direction: prompts that begin alike are computed together.
+        """
         count = rng.choices((1, 2, 3), self.stage.figures)[0]
         scene = sample_scene(rng, count, self.split)
         picture = Picture(draw(scene, SIDE), scene)
+        backwards = rng.random() < 0.5
         rows: list[Row] = []
         while len(rows) < self.rows:
             kind = rng.choices(("look_up", "caption", "match"), self.stage.rows)[0]
             if kind == "look_up":
-                rows.append(look_up_row(self.speech, rng, scene, first))
+                rows.append(look_up_row(self.speech, rng, scene, first, query_is_picture=backwards))
             elif kind == "caption":
-                rows.append(caption_task_row(self.speech, rng, scene, first))
+                rows.append(
+                    caption_task_row(self.speech, rng, scene, first, query_is_picture=backwards)
+                )
             else:
-                rows += self._judged(rng, scene, (first, picture))
+                rows += self._judged(rng, (first, picture), scene, backwards)
         return [picture], rows
 
     def _judged(
-        self, rng: random.Random, scene: Scene, picture: tuple[int, Picture]
+        self, rng: random.Random, picture: tuple[int, Picture], scene: Scene, backwards: bool
     ) -> tuple[Row, Row]:
         """The right caption and a wrong one, in the same words but for the error."""
-        asked = ask(rng, self.stage.readouts, len(TEMPLATES))
+        asked = ask(rng, self.stage.readouts, len(TEMPLATES), backwards)
         right = describe(scene, rng)
         wrong, rating, graded = self._wrong(rng, scene, right)
         return (
@@ -90,7 +99,7 @@ class Maker:
     ) -> tuple[Description, int, str]:
         """A false description, its rating, and what is wrong with it."""
         if rng.random() >= EASY:
-            for error in rng.sample(list(Error), len(Error)):
+            for error in _errors(rng):
                 wrong = hard_negative(scene, right, error, rng, self.split)
                 if wrong:
                     return wrong, PARTLY, error.value
@@ -98,3 +107,9 @@ class Maker:
             other = describe(sample_scene(rng, max(2, len(scene.figures)), self.split), rng)
             if not holds(scene, write(other, 0).facts, loosely=True):
                 return other, NOT_AT_ALL, "other"
+
+
+def _errors(rng: random.Random) -> list[Error]:
+    """All errors in the order in which they are tried."""
+    hard = rng.sample(HARD, len(HARD)) if rng.random() < 0.5 else []
+    return [*hard, *rng.sample(list(Error), len(Error))]

@@ -27,14 +27,15 @@ _CLASS = {kind: no + 1 for no, kind in enumerate(KINDS)}
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """P pictures, N = CELLS² visual tokens each, R rows of T tokens.
+    """P pictures, N = CELLS² visual tokens each, R rows in S sequences of T tokens.
 
     `patches` (P·4N, values), `classes` (P, N) the figure that a cell shows, 0 for none, IGNORED
     where it is not known; `cover` (P, MOST_FIGURES, N) which cells a figure fills; `centres`
-    (P, MOST_FIGURES, 2). `ids` (R, T), `positions` (3, R, T), `pictures` of all rows in their
-    order. What is asked, each with the row and the position: `answers`
-    (A, 3) with the token; `truths` (B, 3) with 0 or 1; `points` (C, 4) with picture and figure.
-    `graded` (R) says what each row measures.
+    (P, MOST_FIGURES, 2). `ids` (S, T), `positions` (3, S, T), `visible` (S, 1, T, T) whether a
+    token may attend to another, `pictures` of all sequences in their order. What is asked, each
+    with the sequence and the position: `answers` (A, 4) with the token and the row; `truths` (B, 3)
+    with 0 or 1; `points` (C, 5) with picture, figure and row. `graded` (R) says what each row
+    measures.
     """
 
     patches: Tensor
@@ -43,6 +44,7 @@ class Batch:
     centres: Tensor
     ids: Tensor
     positions: Tensor
+    visible: Tensor
     pictures: Tensor
     answers: Tensor
     truths: Tensor
@@ -58,15 +60,16 @@ class Batch:
 
 
 def collate(pictures: Sequence[Picture], rows: Sequence[Row]) -> Batch:
-    """One batch of pictures and rows; rows are padded at the end."""
-    width = max(len(row.turn.ids) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    positions = torch.zeros(3, len(rows), width, dtype=torch.long)
-    for no, row in enumerate(rows):
-        length = len(row.turn.ids)
-        ids[no, :length] = torch.tensor(row.turn.ids)
-        positions[:, no, :length] = row.turn.positions
+    """One batch of pictures and rows; sequences are padded at the end."""
+    packs = pack(rows)
     classes, cover, centres = zip(*(_shown(picture) for picture in pictures), strict=True)
+    put = {
+        row: (no, start - shared)
+        for no, (numbers, shared) in enumerate(packs)
+        for row, start in zip(numbers, _starts(rows, numbers, shared), strict=True)
+    }
+    ids, positions, visible = _sequences(rows, packs)
+    asked = [(row, each, *put[row]) for row, each in enumerate(rows)]
     return Batch(
         patches=torch.cat([patches(picture.image) for picture in pictures]),
         classes=torch.stack(classes),
@@ -74,16 +77,74 @@ def collate(pictures: Sequence[Picture], rows: Sequence[Row]) -> Batch:
         centres=torch.stack(centres),
         ids=ids,
         positions=positions,
-        pictures=torch.tensor([number for row in rows for number in row.pictures]),
-        answers=_table([(no, *each) for no, row in enumerate(rows) for each in row.answers], 3),
+        visible=visible,
+        pictures=torch.tensor([n for numbers, _ in packs for n in rows[numbers[0]].pictures]),
+        answers=_table(
+            [(no, at + by, t, row) for row, r, no, by in asked for at, t in r.answers], 4
+        ),
         truths=_table(
-            [(no, at, int(true)) for no, row in enumerate(rows) for at, true in row.truths], 3
+            [(no, at + by, int(true)) for _, r, no, by in asked for at, true in r.truths], 3
         ),
         points=_table(
-            [(no, at, row.pictures[0], f) for no, row in enumerate(rows) for at, f in row.points], 4
+            [
+                (no, at + by, each.pictures[0], figure, row)
+                for row, each, no, by in asked
+                for at, figure in each.points
+            ],
+            5,
         ),
         graded=tuple(row.graded for row in rows),
     )
+
+
+Pack = tuple[list[int], int]
+"""Rows that make one sequence, and how many tokens they all begin with, their pictures included."""
+
+
+def pack(rows: Sequence[Row]) -> list[Pack]:
+    """Rows that begin with the same pictures in the same words, together.
+
+    What they share is computed once; nothing is asked there, so no answer knows another row.
+    """
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for number, row in enumerate(rows):
+        first = min((at for at, *_ in (*row.answers, *row.truths, *row.points)), default=0)
+        shared = min(first, row.turn.first_picture_ends)
+        groups.setdefault((tuple(row.pictures), tuple(row.turn.ids[:shared])), []).append(number)
+    return [(numbers, len(key[1])) for key, numbers in groups.items()]
+
+
+def _starts(rows: Sequence[Row], numbers: Sequence[int], shared: int) -> list[int]:
+    """Where the own part of each row of a pack begins in its sequence."""
+    starts, at = [], shared
+    for number in numbers:
+        starts.append(at)
+        at += len(rows[number].turn.ids) - shared
+    return starts
+
+
+def _sequences(rows: Sequence[Row], packs: Sequence[Pack]) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids (S, T), positions (3, S, T) and visibility (S, 1, T, T) of packed rows."""
+    lengths = [s + sum(len(rows[no].turn.ids) - s for no in numbers) for numbers, s in packs]
+    width = max(lengths)
+    ids = torch.zeros(len(packs), width, dtype=torch.long)
+    positions = torch.zeros(3, len(packs), width, dtype=torch.long)
+    branch = torch.full((len(packs), width), -1)
+    for no, (numbers, shared) in enumerate(packs):
+        head = rows[numbers[0]].turn
+        ids[no, :shared] = torch.tensor(head.ids[:shared])
+        positions[:, no, :shared] = head.positions[:, :shared]
+        branch[no, :shared] = 0
+        for label, (number, start) in enumerate(
+            zip(numbers, _starts(rows, numbers, shared), strict=True), 1
+        ):
+            turn = rows[number].turn
+            own = slice(start, start + len(turn.ids) - shared)
+            ids[no, own] = torch.tensor(turn.ids[shared:])
+            positions[:, no, own] = turn.positions[:, shared:]
+            branch[no, own] = label
+    same = (branch[:, :, None] == branch[:, None]) | (branch[:, None] == 0)
+    return ids, positions, (same & torch.ones(width, width, dtype=torch.bool).tril())[:, None]
 
 
 def patches(image: Image.Image) -> Tensor:

@@ -79,7 +79,7 @@ def train(folder: Path, recipe: JudgeRecipe, device: torch.device, seed: int) ->
     checkpoint and returns the folder of the model as far as it came.
     """
     torch.manual_seed(seed)
-    tokenizer = _tokenizer(folder, recipe)
+    tokenizer = tokenizer_of(folder, recipe)
     trainer = JudgeTrainer(build_judge(recipe.size, tokenizer)).to(device)
     run = Run.start(folder, trainer, recipe.budget, seed)
     speech = Speech(tokenizer)
@@ -152,7 +152,7 @@ def save_model(folder: Path, trainer: Any, tokenizer: Qwen2Tokenizer) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(IMAGES, indent=2) + "\n")
 
 
-def _tokenizer(folder: Path, recipe: JudgeRecipe) -> Qwen2Tokenizer:
+def tokenizer_of(folder: Path, recipe: JudgeRecipe) -> Qwen2Tokenizer:
     """Learned once a run: a resumed one must not depend on what the texts have become since."""
     saved: Any = folder / "tokenizer"
     if not (saved / "tokenizer.json").exists():

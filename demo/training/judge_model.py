@@ -23,7 +23,10 @@ from demo.training.collate import IGNORED, Batch
 from demo.training.recipe import CELLS, MERGE, PATCH, SIDE, JudgeSize
 
 BINS = 12
-"""Steps of x and of y in which a head tells where a named figure is."""
+"""Steps of x and of y in which heads tell where a named figure is, and how far from another."""
+
+_POINTING = 2
+"""The layer after which a noun must have found its figure; its place one layer on."""
 
 WHOLE_PICTURES = "repick_flash_whole_pictures"
 """The library hands all pictures over in one piece to functions with "flash" in their name."""
@@ -33,6 +36,7 @@ WEIGHTS: Mapping[str, float] = {
     "truth": 2.0,
     "point": 1.0,
     "place": 0.5,
+    "offset": 0.5,
     "cell_class": 0.5,
     "cell_place": 0.5,
 }
@@ -136,10 +140,12 @@ class JudgeTrainer(nn.Module):
         self.model = model
         width, cells = model.config.text_config.hidden_size, CELLS * CELLS
         layers = model.config.text_config.num_hidden_layers
-        self.point_layer, self.place_layer = layers // 2 - 1, layers // 2
+        self.point_layer, self.place_layer = _POINTING, _POINTING + 1
+        self.offset_layer, self.truth_layer = layers - 3, layers - 2
         self.truth = nn.Linear(width, 1)
         self.seek, self.offer = nn.Linear(width, 64), nn.Linear(width, 64)
         self.place = nn.Linear(width, 2 * BINS)
+        self.offset = nn.Linear(width, 2 * BINS)
         self.cell_class = nn.Linear(width, 1 + len(KINDS))
         self.cell_place = nn.Linear(width, cells)
 
@@ -148,16 +154,17 @@ class JudgeTrainer(nn.Module):
         answer, right = self._answers(batch, hidden)
         parts = {
             "answer": answer,
-            "truth": self._truth(batch, hidden),
+            "truth": self._truth(batch, inner[self.truth_layer]),
             "point": self._point(batch, inner[self.point_layer]),
             "place": self._place(batch, inner[self.place_layer]),
+            "offset": self._offset(batch, inner[self.offset_layer]),
             **self._cells(batch, cells),
         }
         loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
         return Outcome(loss, {name: part.detach() for name, part in parts.items()}, right)
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
-        """Visual tokens (P, N, D), last hidden states (R, T, D), and those of two layers within.
+        """Visual tokens (P, N, D), last hidden states (S, T, D), and those of layers within.
 
         Each picture goes through the tower once, however many rows look at it.
         """
@@ -173,6 +180,7 @@ class JudgeTrainer(nn.Module):
         with self._tapped() as inner:
             hidden = self.model.model(
                 input_ids=batch.ids,
+                attention_mask=batch.visible,
                 position_ids=batch.positions,
                 mm_encoder_outputs={"image": output},
                 use_cache=False,
@@ -181,19 +189,19 @@ class JudgeTrainer(nn.Module):
 
     @staticmethod
     def _spread(cells: Tensor, batch: Batch) -> Any:
-        """Visual tokens (P, N, D) as all rows need them, in the order of their placeholders."""
+        """Visual tokens (P, N, D) as all sequences need them, in their placeholders' order."""
         return (cells[batch.pictures].flatten(0, 1),)
 
     @contextmanager
     def _tapped(self) -> Iterator[dict[int, Tensor]]:
-        """Hidden states (R, T, D) after the layers that heads look at, once a pass was made."""
+        """Hidden states (S, T, D) after the layers that heads look at, once a pass was made."""
         inner: dict[int, Tensor] = {}
         layers = self.model.model.language_model.layers
 
         def keep(number: int) -> Any:
             return lambda _module, _args, output: inner.__setitem__(number, output)
 
-        numbers = {self.point_layer, self.place_layer}
+        numbers = {self.point_layer, self.place_layer, self.offset_layer, self.truth_layer}
         handles = [layers[number].register_forward_hook(keep(number)) for number in numbers]
         try:
             yield inner
@@ -203,25 +211,27 @@ class JudgeTrainer(nn.Module):
 
     def _answers(self, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy, each row's tokens together weighing as much as another's one token."""
-        row, at, token = batch.answers.unbind(1)
-        logits = self.model.lm_head(hidden[row, at]).float()
+        sequence, at, token, row = batch.answers.unbind(1)
+        logits = self.model.lm_head(hidden[sequence, at]).float()
         each = F.cross_entropy(logits, token, reduction="none")
-        tokens = torch.bincount(row, minlength=len(batch.ids)).clamp(min=1)
-        wrong = torch.zeros(len(batch.ids), device=each.device)
+        rows = len(batch.graded)
+        tokens = torch.bincount(row, minlength=rows).clamp(min=1)
+        wrong = torch.zeros(rows, device=each.device)
         wrong.index_add_(0, row, (logits.argmax(1) != token).float())
-        return (each / tokens[row]).sum() / len(batch.ids), wrong == 0
+        return (each / tokens[row]).sum() / rows, wrong == 0
 
     def _truth(self, batch: Batch, hidden: Tensor) -> Tensor:
-        row, at, true = batch.truths.unbind(1)
-        return _mean(self.truth(hidden[row, at])[:, 0].float(), true, _binary)
+        sequence, at, true = batch.truths.unbind(1)
+        return _mean(self.truth(hidden[sequence, at])[:, 0].float(), true, _binary)
 
     def _point(self, batch: Batch, hidden: Tensor) -> Tensor:
         """At a noun: attention to the cells of the figure that it means."""
-        row, at, picture, figure = batch.points.unbind(1)
+        sequence, at, picture, figure, _ = batch.points.unbind(1)
         token = self.model.config.image_token_id
-        first = (batch.ids == token).int().argmax(1)  # (R,)
-        cells = first[row, None] + torch.arange(CELLS * CELLS, device=row.device)  # (C, N)
-        sought, offered = self.seek(hidden[row, at]), self.offer(hidden[row[:, None], cells])
+        first = (batch.ids == token).int().argmax(1)  # (S,)
+        cells = first[sequence, None] + torch.arange(CELLS * CELLS, device=at.device)  # (C, N)
+        sought = self.seek(hidden[sequence, at])
+        offered = self.offer(hidden[sequence[:, None], cells])
         logits = (
             torch.einsum("cd,cnd->cn", sought.float(), offered.float()) / sought.shape[-1] ** 0.5
         )
@@ -231,10 +241,18 @@ class JudgeTrainer(nn.Module):
 
     def _place(self, batch: Batch, hidden: Tensor) -> Tensor:
         """At a noun: in which column and row of BINS its figure's centre is."""
-        row, at, picture, figure = batch.points.unbind(1)
-        logits = self.place(hidden[row, at]).float().reshape(-1, BINS)
-        bins = (batch.centres[picture, figure] * BINS).long().clamp(0, BINS - 1).reshape(-1)
-        return _mean(logits, bins, F.cross_entropy)
+        sequence, at, picture, figure, _ = batch.points.unbind(1)
+        logits = self.place(hidden[sequence, at]).float().reshape(-1, BINS)
+        return _mean(logits, _bins(batch.centres[picture, figure]), F.cross_entropy)
+
+    def _offset(self, batch: Batch, hidden: Tensor) -> Tensor:
+        """At a second noun of a row: how far its figure is from the one named before, in BINS."""
+        sequence, at, picture, figure, row = batch.points.unbind(1)
+        second = 1 + (row[1:] == row[:-1]).nonzero()[:, 0]
+        centres = batch.centres[picture, figure]
+        apart = (centres[second] - centres[second - 1] + 1) / 2
+        logits = self.offset(hidden[sequence[second], at[second]]).float().reshape(-1, BINS)
+        return _mean(logits, _bins(apart), F.cross_entropy)
 
     def _cells(self, batch: Batch, cells: Tensor) -> dict[str, Tensor]:
         """What each visual token shows, and which one it is."""
@@ -246,6 +264,11 @@ class JudgeTrainer(nn.Module):
             "cell_class": _mean(logits[known], batch.classes.flatten()[known], F.cross_entropy),
             "cell_place": where,
         }
+
+
+def _bins(shares: Tensor) -> Tensor:
+    """Of values from 0 to 1, the number of their BIN, flat."""
+    return (shares * BINS).long().clamp(0, BINS - 1).reshape(-1)
 
 
 def _binary(logits: Tensor, true: Tensor) -> Tensor:

@@ -26,26 +26,31 @@ class LookUp:
     named: tuple[tuple[int, Figure], ...]
 
 
-def look_up_row(speech: Speech, rng: random.Random, scene: Scene, picture: int) -> Row:
+def look_up_row(
+    speech: Speech, rng: random.Random, scene: Scene, picture: int, query_is_picture: bool
+) -> Row:
     """One of the scene's possible look-ups, its kind chosen before its figures."""
     makers = [*_KINDS]
     rng.shuffle(makers)
     for make in makers:
         options = list(make(scene))
         if options:
-            return _row(speech, scene, picture, rng.choice(options))
+            asked = rng.choice(options)
+            turn, begins = speech.look_up(asked.question, asked.answer, query_is_picture)
+            return _row(scene, picture, asked, turn, begins)
     raise ValueError("every scene has a figure with a size")
 
 
-def caption_task_row(speech: Speech, rng: random.Random, scene: Scene, picture: int) -> Row:
+def caption_task_row(
+    speech: Speech, rng: random.Random, scene: Scene, picture: int, query_is_picture: bool
+) -> Row:
     """The picture's caption, to be told from the picture."""
     question, caption = "what does the picture show?", write(describe(scene, rng), 0)
-    turn, begins = speech.look_up(question, caption.text)
+    turn, begins = speech.look_up(question, caption.text, query_is_picture)
     return Row(turn, (picture,), _following(turn, begins), graded="caption")
 
 
-def _row(speech: Speech, scene: Scene, picture: int, asked: LookUp) -> Row:
-    turn, begins = speech.look_up(asked.question, asked.answer)
+def _row(scene: Scene, picture: int, asked: LookUp, turn: Turn, begins: int) -> Row:
     points = tuple((turn.token_at(end), scene.figures.index(figure)) for end, figure in asked.named)
     return Row(turn, (picture,), _following(turn, begins), (), points, "look_up")
 

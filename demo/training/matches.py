@@ -40,10 +40,18 @@ class Asked:
         return words[0 if rating == FULLY else 1]
 
 
-def ask(rng: random.Random, readouts: Sequence[Readout], templates: int) -> Asked:
+def ask(
+    rng: random.Random,
+    readouts: Sequence[Readout],
+    templates: int,
+    query_is_picture: bool | None = None,
+) -> Asked:
+    """Any form of question, in either direction if none is given."""
     readout = rng.choice(readouts)
     number = rng.randrange(len(QUESTIONS[readout]))
-    return Asked(readout, number, rng.random() < 0.5, rng.randrange(templates))
+    if query_is_picture is None:
+        query_is_picture = rng.random() < 0.5
+    return Asked(readout, number, query_is_picture, rng.randrange(templates))
 
 
 def caption_row(

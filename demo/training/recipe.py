@@ -89,22 +89,22 @@ class JudgeRecipe:
 
 CURRICULUM = (
     Stage("one", 0.15, 0.95, (1, 0, 0), (0.6, 0.1, 0.3)),
-    Stage("two", 0.35, 0.95, (0.2, 0.8, 0), (0.6, 0.05, 0.35)),
-    Stage("three", 0.2, 0.95, (0.1, 0.4, 0.5), (0.45, 0.05, 0.5)),
+    Stage("two", 0.35, 0.95, (0.2, 0.8, 0), (0.45, 0, 0.55)),
+    Stage("three", 0.2, 0.95, (0.1, 0.5, 0.4), (0.3, 0, 0.7)),
     Stage("judge", 1.0, 2.0, (0.1, 0.4, 0.5), (0.2, 0, 0.8), (0.7, 0.1, 0.2), ALL_READOUTS),
 )
-SCENES_ONLY = (*CURRICULUM[:-1], replace(CURRICULUM[-1], items=(0.9, 0.1, 0)))
+SCENES_ONLY = (*CURRICULUM[:-1], replace(CURRICULUM[-1], items=(0.95, 0.05, 0)))
 
 SMALL_JUDGE = JudgeSize(
-    width=128, ffn=320, layers=6, heads=4, key_value_heads=2, vision_width=96, vision_ffn=192,
+    width=128, ffn=320, layers=8, heads=4, key_value_heads=2, vision_width=96, vision_ffn=192,
     vision_layers=3, vision_heads=4, deepstack=(0, 1), merges=700,
 )  # fmt: skip
 FULL_JUDGE = JudgeSize(
-    width=192, ffn=480, layers=6, heads=6, key_value_heads=3, vision_width=96, vision_ffn=288,
+    width=192, ffn=480, layers=7, heads=6, key_value_heads=3, vision_width=96, vision_ffn=288,
     vision_layers=4, vision_heads=4, deepstack=(0, 2), merges=1600,
 )  # fmt: skip
 SMOKE_JUDGE = JudgeSize(
-    width=64, ffn=96, layers=4, heads=2, key_value_heads=1, vision_width=32, vision_ffn=64,
+    width=64, ffn=96, layers=7, heads=2, key_value_heads=1, vision_width=32, vision_ffn=64,
     vision_layers=2, vision_heads=2, deepstack=(0,), merges=420,
 )  # fmt: skip
 JUDGES: Mapping[str, JudgeRecipe] = {

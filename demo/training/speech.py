@@ -26,12 +26,14 @@ SEGMENT = ImageSegment(b"", (1, CELLS * MERGE, CELLS * MERGE), CELLS * CELLS)
 class Turn:
     """A prompt: its token ids (image_pad for visual tokens), positions (3, T), and its text.
 
-    `ends` maps the characters of the text that it was asked to trace to the index of the token
+    `first_picture_ends` counts the tokens up to the end of its first picture, 0 without one. `ends`
+    maps the characters of the text that it was asked to trace to the index of the token
     that holds each.
     """
 
     ids: tuple[int, ...]
     positions: Tensor
+    first_picture_ends: int
     ends: Mapping[int, int]
 
     def token_at(self, end: int) -> int:
@@ -74,23 +76,25 @@ class Speech:
             ends = self._ends(second.before, start, offset)
         return self._turn(prompt.segments, ends)
 
-    def look_up(self, question: str, answer: str) -> tuple[Turn, int]:
+    def look_up(self, question: str, answer: str, query_is_picture: bool) -> tuple[Turn, int]:
         """A question about a picture with its answer, and at which token the answer begins.
 
-        The picture stands where match prompts have it. Traced is question + newline + answer.
+        The picture stands where match prompts of that direction have it. Traced is question +
+        newline + answer.
         """
         opening, closing = self._brackets
-        before = f"Query: {question}\n"
+        names = ("Query: ", "Candidate: ") if query_is_picture else ("Candidate: ", "Query: ")
+        before = f"{names[1]}{question}\n"
         answered = self._plain.encode(answer)
         front: list[Segment] = [
-            TextSegment((*self._head, *self._plain.encode("Candidate: "), *opening)),
+            TextSegment((*self._head, *self._plain.encode(names[0]), *opening)),
             SEGMENT,
             TextSegment((*closing, *self._plain.encode("\n"))),
         ]
         middle = TextSegment(self._plain.encode(before))
         start = sum(segment.length for segment in front)
         begins = start + middle.length + len(self._tail)
-        ends = self._ends(before, start, len("Query: "))
+        ends = self._ends(before, start, len(names[1]))
         for character, token in self._ends(answer, begins, 0).items():
             ends[len(question) + 1 + character] = token
         back = TextSegment((*self._tail, *answered, *self._end))
@@ -111,7 +115,8 @@ class Speech:
             visual = [self.image_token] * part.length
             ids.extend(part.ids if isinstance(part, TextSegment) else visual)
         positions, _ = mrope_positions(segments, merge=MERGE)
-        return Turn(tuple(ids), positions.to(torch.long), ends)
+        first = ids.index(self.image_token) + SEGMENT.length if self.image_token in ids else 0
+        return Turn(tuple(ids), positions.to(torch.long), first, ends)
 
 
 def _without_added(tokenizer: Tokenizer) -> Tokenizer:

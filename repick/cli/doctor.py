@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -13,12 +15,17 @@ from repick.settings import Settings
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
 
 
-def doctor(as_json: AsJson = False) -> None:
+Models = Annotated[
+    bool, typer.Option("--models", help="Load the encoder and the scorer, and try them.")
+]
+
+
+def doctor(as_json: AsJson = False, models: Models = False) -> None:
     """Look at servers, versions, migrations, models, disk and clocks; exit code 1 for a fault."""
     from repick.doctor import examine, healthy
 
     settings, embedded = servers(Settings())
-    findings = examine(settings, embedded=embedded)
+    findings = examine(settings, embedded=embedded, models=models)
     if as_json:
         print_json(findings)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import subprocess
 import sys
 import time
@@ -105,9 +106,9 @@ def _run(
         broker_url=servers.broker_url,
         data_dir=folder,
     )
-    variables = environment(settings, addresses, secrets)
-    with signals.allowed(), printer.step("making the demo models"):
-        _make_demo_models(settings, folder / "models")
+    with signals.allowed(), printer.step("looking for models"):
+        demo = _demo_models(settings, folder / "models")
+    variables = environment(settings, addresses, secrets, demo)
     supervisor = Supervisor(services(variables), folder, printer)
     try:
         supervisor.start()
@@ -130,13 +131,19 @@ def _reachable(host: str) -> str:
     return "127.0.0.1" if host in {"", "0.0.0.0", "::"} else host  # noqa: S104
 
 
-def _make_demo_models(settings: Settings, folder: Path) -> None:
+def _demo_models(settings: Settings, folder: Path) -> dict[str, object]:
+    """The settings of the demo's models, which may be written below `folder`; none if not needed.
+
+    Another process looks: it may need the model libraries, and this one never does.
+    """
     if settings.encoder and settings.scorer:
-        return
+        return {}
     command = [sys.executable, "-m", "demo.models", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unavailable(f"the demo models could not be made:\n{done.stderr[-2000:]}")
+        raise Unavailable(f"the demo's models cannot be used: {done.stderr[-2000:].strip()}")
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
 
 
 def _wait(supervisor: Supervisor, addresses: Addresses) -> None:

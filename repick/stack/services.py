@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,13 +24,6 @@ _MODULES = {
     "sweep": ["repick.sweep"],
     "flower": ["repick.flower"],
 }
-
-
-DEMO_ENCODER = "clip-tiny-untrained"
-DEMO_SCORER = "qwen2.5-vl-tiny-untrained"
-"""Folders that `python -m demo.models` writes."""
-DEMO_PIXELS = {"min_pixels": 4 * 28 * 28, "max_pixels": 64 * 28 * 28}
-"""The demo's scorer is made for small pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +48,15 @@ def local_secrets(settings: Settings, folder: Path) -> LocalSecrets:
     )
 
 
-def environment(settings: Settings, addresses: Addresses, local: LocalSecrets) -> dict[str, str]:
-    """REPICK_… variables that make a child's Settings equal ours, with what was chosen here."""
+def environment(
+    settings: Settings, addresses: Addresses, local: LocalSecrets, demo: Mapping[str, object]
+) -> dict[str, str]:
+    """REPICK_… variables that make a child's Settings equal ours, with what was chosen here.
+
+    `demo` are the settings of the demo's models: each model's stand where we name none.
+    """
     values = {name: getattr(settings, name) for name in settings.model_fields_set}
-    models = addresses.data_dir / "models"
-    if not settings.scorer:
-        values = DEMO_PIXELS | values
+    values = _of_demo(settings, demo) | values
     values |= {
         "database_url": addresses.database_url,
         "broker_url": addresses.broker_url,
@@ -68,10 +65,19 @@ def environment(settings: Settings, addresses: Addresses, local: LocalSecrets) -
         "api_port": urlsplit(addresses.api_url).port,
         "flower_port": urlsplit(addresses.flower_url).port,
         "flower_password": local.flower_password,
-        "encoder": settings.encoder or models / DEMO_ENCODER,
-        "scorer": settings.scorer or models / DEMO_SCORER,
+        "encoder": settings.encoder or demo["encoder"],
+        "scorer": settings.scorer or demo["scorer"],
     }
     return {f"REPICK_{name.upper()}": _plain(v) for name, v in values.items() if v is not None}
+
+
+def _of_demo(settings: Settings, demo: Mapping[str, object]) -> dict[str, object]:
+    """What is the encoder's only where no encoder was named; all the rest is the scorer's."""
+    return {
+        name: value
+        for name, value in demo.items()
+        if not (settings.encoder if name.startswith("encoder") else settings.scorer)
+    }
 
 
 def services(variables: dict[str, str]) -> list[Service]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.models import CLIP, QWEN, make_demo_models
+from demo.stand_ins import CLIP, QWEN, make_stand_ins
 from repick.embedded import Servers
 from tests.acceptance.stack import Stack, until
 
@@ -24,7 +24,7 @@ def stack(
     servers: Servers, acceptance_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
-    make_demo_models(folder / "models")
+    make_stand_ins(folder / "models")
     stack = Stack(
         folder,
         {

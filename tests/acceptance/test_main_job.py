@@ -9,7 +9,7 @@ import httpx
 import pytest
 import redis
 
-from demo.corpus import demo_items
+from demo.drawn import scene_items
 from tests.acceptance.stack import Stack, Tenant, until
 
 pytestmark = pytest.mark.acceptance
@@ -20,12 +20,13 @@ def as_json(image: bytes) -> str:
 
 
 def items(count: int) -> list[dict[str, Any]]:
+    """Of every three scenes one as a picture, one as a text and one as both."""
     found = []
-    for one in demo_items()[:count]:
+    for no, one in enumerate(scene_items()[:count]):
         item: dict[str, Any] = {"id": one.id, "metadata": dict(one.metadata)}
-        if one.text:
-            item["text"] = one.text
-        if one.image:
+        if no % 3:
+            item["text"] = one.metadata["shows"]
+        if no % 3 != 1 and one.image:
             item["image"] = as_json(one.image)
         found.append(item)
     return found
@@ -51,7 +52,7 @@ def tenant(stack: Stack) -> Tenant:
 
 
 def test_queries_of_every_kind_are_ranked(tenant: Tenant) -> None:
-    picture = next(one.image for one in demo_items() if one.image)
+    picture = next(one.image for one in scene_items() if one.image)
     job = tenant.submit(
         corpus="demo",
         queries=[

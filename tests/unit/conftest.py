@@ -20,8 +20,8 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def demo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `clip-tiny-untrained` and `qwen2.5-vl-tiny-untrained`; read only, please."""
-    from demo.models import make_demo_models
+    from demo.stand_ins import make_stand_ins
 
     folder = tmp_path_factory.mktemp("models")
-    make_demo_models(folder)
+    make_stand_ins(folder)
     return folder

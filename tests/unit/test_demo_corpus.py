@@ -2,139 +2,108 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import re
+import os
 import subprocess
 import sys
-from collections import Counter
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image, ImageStat
 
-from demo.corpus import ASSETS, DemoItem, demo_items, demo_queries, photos
-from demo.scenes import COLOURS, SIDE, draw_scenes
+import demo
+from demo.corpus import CAPTIONS, CORPORA, EMOJI, SCENES, rounds
+from demo.data.scenes import Split, holds, split_of_scene
+from demo.documents import DemoItem
+from demo.drawn import families
+
+ROOT = Path(demo.__file__).parent
+DIGEST = (
+    "import hashlib; from demo.corpus import CORPORA, rounds; "
+    "made = repr(([make() for make in CORPORA.values()], rounds())); "
+    "print(hashlib.sha256(made.encode()).hexdigest())"
+)
 
 
 @pytest.fixture(scope="module")
-def items() -> dict[str, DemoItem]:
-    return {item.id: item for item in demo_items()}
+def items() -> dict[str, dict[str, DemoItem]]:
+    return {name: {item.id: item for item in make()} for name, make in CORPORA.items()}
 
 
-def opened(image: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(image)).convert("RGB")
+def test_corpora_and_queries_are_the_same_in_another_process() -> None:
+    other = subprocess.run(
+        [sys.executable, "-c", DIGEST],
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        cwd=ROOT.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    made = repr(([make() for make in CORPORA.values()], rounds()))
+    assert other == hashlib.sha256(made.encode()).hexdigest()
 
 
-def test_the_corpus_is_the_same_in_another_process() -> None:
-    program = (
-        "import hashlib; from demo.corpus import demo_items, demo_queries; "
-        "print(hashlib.sha256(repr((demo_items(20), demo_queries(20))).encode()).hexdigest())"
-    )
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={"PYTHONHASHSEED": seed},
-            cwd=ASSETS.parents[1],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(digests) == 1
-
-
-def test_another_seed_draws_other_scenes() -> None:
-    assert set(draw_scenes(20, seed=7)).isdisjoint(draw_scenes(20, seed=8))
-
-
-def test_the_corpus_has_texts_images_and_both_under_ids_of_their_own(
-    items: dict[str, DemoItem],
+def test_every_item_has_an_id_of_its_own_and_says_what_it_shows(
+    items: dict[str, dict[str, DemoItem]],
 ) -> None:
-    assert len(items) == len(demo_items())
-    kinds = Counter(item.metadata["kind"] for item in items.values())
-    assert set(kinds) == {"text", "image", "image and text"}
-    assert min(kinds.values()) >= 30
-    for item in items.values():
-        assert (item.text is not None) == ("text" in item.metadata["kind"])
-        assert (item.image is not None) == ("image" in item.metadata["kind"])
+    for name, make in CORPORA.items():
+        assert len(items[name]) == len(make())
+        assert all(item.metadata["shows"] for item in make())
+        assert all((item.image is None) == (name == CAPTIONS) for item in make())
+    assert len(items[EMOJI]) >= 1500
 
 
-def test_no_two_pictures_and_no_two_captions_are_alike(items: dict[str, DemoItem]) -> None:
-    drawn = [item for item in items.values() if item.id.startswith("scene")]
-    assert len({item.image for item in drawn}) == len(drawn) == 120
-    assert len({item.metadata["shows"] for item in drawn}) == len(drawn)
-
-
-def test_every_picture_decodes_and_is_large_enough(items: dict[str, DemoItem]) -> None:
-    for item in items.values():
-        if item.image is not None:
-            assert min(opened(item.image).size) >= 96
-            assert max(ImageStat.Stat(opened(item.image)).stddev) > 5
-
-
-@pytest.mark.parametrize("colour", list(COLOURS))
-def test_a_caption_names_the_colours_that_are_there(colour: str) -> None:
-    told = 0
-    for scene in draw_scenes(30, seed=7):
-        seen = bool(_painted(opened(scene.png()), colour).any())
-        assert seen == (f" {colour} " in scene.caption.rsplit(", on a", 1)[0])
-        told += seen
-    assert told > 0
-
-
-@pytest.mark.parametrize(
-    ("relation", "axis", "sign"),
-    [("to the left of", 0, -1), ("to the right of", 0, 1), ("above", 1, -1), ("below", 1, 1)],
-)
-def test_a_caption_names_the_relation_that_is_drawn(relation: str, axis: int, sign: int) -> None:
-    scenes = [scene for scene in draw_scenes(30, seed=7) if scene.relation == relation]
-    assert scenes
-    for scene in scenes:
-        first, second = (
-            _middle(opened(scene.png()), figure.colour) for figure in scene.figures[:2]
-        )
-        assert sign * (first[axis] - second[axis]) > SIDE / 4
-
-
-def _painted(image: Image.Image, colour: str) -> Any:
-    """Where the image has exactly that colour: booleans (height, width)."""
-    wanted = [int(COLOURS[colour][i : i + 2], 16) for i in (1, 3, 5)]
-    return (np.asarray(image) == wanted).all(axis=2)
-
-
-def _middle(image: Image.Image, colour: str) -> tuple[float, float]:
-    rows, columns = np.nonzero(_painted(image, colour))
-    return float(columns.min() + columns.max()) / 2, float(rows.min() + rows.max()) / 2
-
-
-def test_every_tenth_scene_is_the_one_before_in_another_colour() -> None:
-    drawn = draw_scenes(40, seed=7)
-    for before, after in zip(drawn[8::10], drawn[9::10], strict=True):
-        assert before.recoloured(after.figures[0].colour) == after != before
-
-
-def test_queries_are_of_all_three_kinds_and_what_they_seek_is_there(
-    items: dict[str, DemoItem],
+@pytest.mark.parametrize("name", [SCENES, EMOJI])
+def test_every_picture_decodes_and_shows_something(
+    items: dict[str, dict[str, DemoItem]], name: str
 ) -> None:
-    queries = demo_queries()
-    kinds = Counter((query.text is not None, query.image is not None) for query in queries)
-    assert kinds == {(True, False): 2, (False, True): 2, (True, True): 2}
-    for query in queries:
-        wanted = "text" if "→ text" in query.title else "image"
-        assert wanted in items[query.target].metadata["kind"]
-        assert query.image is None or query.image != items[query.target].image
+    for item in list(items[name].values())[::7]:
+        assert item.image is not None
+        picture = Image.open(io.BytesIO(item.image)).convert("RGBA")
+        assert min(picture.size) >= 64
+        assert max(ImageStat.Stat(picture).stddev) > 5
 
 
-def test_photographs_are_small_free_and_attributed() -> None:
-    attribution = (ASSETS.parent / "ATTRIBUTION.md").read_text(encoding="utf-8")
-    listed = photos()
-    assert {photo.file for photo in listed} == {path.name for path in (ASSETS / "photos").iterdir()}
-    assert len(listed) >= 10
-    for photo in listed:
-        assert photo.licence in ("CC0-1.0", "public domain")
-        assert re.search(re.escape(f"{photo.licence} | <{photo.source}>"), attribution)
-        assert len(photo.jpeg()) <= 25_000
-        assert max(opened(photo.jpeg()).size) <= 256
-        assert not Image.open(io.BytesIO(photo.jpeg())).getexif()
+def test_scenes_are_of_the_test_split_and_no_two_are_alike() -> None:
+    scenes = [scene for family in families() for scene in family.pictures.values()]
+    assert len(set(scenes)) == len(scenes)
+    assert all(split_of_scene(scene) <= {Split.TEST} for scene in scenes)
+
+
+def test_captions_are_true_or_false_as_their_ids_say() -> None:
+    for family in families():
+        assert len(family.wrong) >= 2
+        for item_id, caption in family.captions.items():
+            said = item_id == f"caption-{family.id}"
+            assert holds(family.scene, caption.facts, loosely=not said) == said
+
+
+def test_the_right_item_of_a_query_is_there_and_every_kind_is_asked(
+    items: dict[str, dict[str, DemoItem]],
+) -> None:
+    for one in rounds():
+        assert len(one.queries) == 4
+        for query in one.queries:
+            assert query.target in items[one.corpus]
+            assert ("text" in one.title.split(" → ")[0]) == (query.text is not None)
+            assert ("image" in one.title.split(" → ")[0]) == (query.image is not None)
+            assert query.image is None or query.image != items[one.corpus][query.target].image
+
+
+def test_of_all_pictures_one_alone_bears_out_a_query_in_words() -> None:
+    by_id = {f"scene-{family.id}": family for family in families()}
+    scenes = {i: scene for family in families() for i, scene in family.pictures.items()}
+    for query in rounds()[0].queries:
+        facts = by_id[query.target].caption.facts
+        assert [i for i, scene in scenes.items() if holds(scene, facts)] == [query.target]
+
+
+def test_the_photograph_is_small_and_attributed() -> None:
+    attribution = (ROOT / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    for photo in (ROOT / "assets" / "photos").iterdir():
+        assert f"| {photo.name} | " in attribution
+        assert "CC0-1.0" in attribution
+        assert photo.stat().st_size <= 25_000
+        with Image.open(photo) as opened:
+            assert not opened.getexif()

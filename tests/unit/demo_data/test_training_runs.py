@@ -15,17 +15,19 @@ from safetensors.torch import load_file
 
 from demo.data.scenes import Error, Split
 from demo.training import encoder, judge
+from demo.training.batches import Maker
 from demo.training.card import card
-from demo.training.collate import collate
+from demo.training.collate import collate, pack
 from demo.training.encoder_scores import encoder_figures, recall
 from demo.training.evaluate import decision, judge_figures, load_judge
 from demo.training.feed import feed
-from demo.training.judge_model import JudgeTrainer
+from demo.training.grow import grow
+from demo.training.judge_model import JudgeTrainer, build_judge
 from demo.training.matches import Asked
 from demo.training.probes import probes
 from demo.training.recipe import ENCODERS, JUDGES
 from demo.training.rows import Picture, Row
-from demo.training.run import LOG, rate_at
+from demo.training.run import CHECKPOINT, LOG, rate_at
 from demo.training.speech import Speech
 from repick.content import LoadedContent
 from repick.specs import Readout
@@ -118,6 +120,45 @@ def test_the_worker_asks_and_scores_as_training_did(model: FineModel) -> None:
     yes, no = (logits[list(ids)].logsumexp(0) for ids in model._labels[Readout.YES_NO][0].ids)
     [score] = model.score([pair])
     assert decision(score) == pytest.approx(float(yes - no), abs=1e-4)
+
+
+def test_rows_that_share_a_sequence_are_answered_as_if_alone(model: FineModel) -> None:
+    maker = Maker(Speech(model.family.tokenizer), JUDGES["smoke"].stages[-1], rows=4)
+    pictures, rows = maker.batch(6, seed=3, step=1)
+    assert len(pack(rows)) < len(rows) / 2, "most rows share their beginning"
+    trainer = JudgeTrainer(model.family._model).eval()  # type: ignore[attr-defined]
+
+    def answers(asked: list[Row]) -> torch.Tensor:
+        batch = collate(pictures, asked)
+        hidden = trainer._hidden(batch)[1]
+        order = batch.answers[:, 3].argsort(stable=True)
+        sequence, at, *_ = batch.answers[order].unbind(1)
+        return torch.as_tensor(trainer.model.lm_head(hidden[sequence, at]))
+
+    with torch.inference_mode():
+        together, alone = answers(rows), torch.cat([answers([row]) for row in rows])
+    assert together.std() > 0.1
+    assert torch.allclose(together, alone, atol=1e-4)
+
+
+def test_new_layers_change_no_answer_at_first(judge_run: Path, tmp_path: Path) -> None:
+    recipe = JUDGES["smoke"]
+    deeper = replace(recipe, size=replace(recipe.size, layers=recipe.size.layers + 2))
+    grow(judge_run, tmp_path / "grown", deeper, after=3, stage=1, seed=2)
+    state = torch.load(tmp_path / "grown" / CHECKPOINT, weights_only=True)
+    tokenizer = judge.tokenizer_of(tmp_path / "grown", deeper)
+    trainer = JudgeTrainer(build_judge(deeper.size, tokenizer))
+    trainer.load_state_dict(state["module"])
+    judge.save_model(tmp_path / "grown" / "model", trainer, tokenizer)
+    [probe] = probes(1, Split.VALIDATION)
+    text = LoadedContent(1, probe.right.text)
+    scores = []
+    for folder in (judge_run, tmp_path / "grown"):
+        model = load_judge(folder / "model")
+        spec = next(s for s in model.specs if s.readout is Readout.YES_NO and not s.enhancement)
+        [score] = model.score([model.prepare(text, probe.image, spec)])
+        scores.append(decision(score))
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 
 
 def test_the_judge_is_measured_for_every_readout_both_ways(model: FineModel) -> None:

@@ -1,0 +1,52 @@
+"""Which settings a local stack takes from the demo's models, and which from its user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from repick.settings import Settings
+from repick.stack.addresses import Addresses
+from repick.stack.services import LocalSecrets, environment
+
+DEMO = {
+    "encoder": "demo/encoder",
+    "encoder_name": "demo-encoder",
+    "scorer": "demo/judge",
+    "scorer_name": "demo-judge",
+    "min_pixels": 9216,
+    "max_pixels": 9216,
+}
+
+
+def made(settings: Settings) -> dict[str, str]:
+    addresses = Addresses("http://h:1", "key", Path("k"), "http://h:2", "p", "d", "b", Path("data"))
+    return environment(settings, addresses, LocalSecrets("s", "p"), DEMO)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in DEMO:
+        monkeypatch.delenv(f"REPICK_{name.upper()}", raising=False)
+
+
+def test_without_models_of_the_user_all_of_the_demos_settings_hold() -> None:
+    found = made(Settings())
+    assert {name: found[f"REPICK_{name.upper()}"] for name in DEMO} == {
+        name: str(value) for name, value in DEMO.items()
+    }
+
+
+def test_a_scorer_of_the_user_comes_without_the_demos_name_and_size() -> None:
+    found = made(Settings(scorer="mine"))
+    assert found["REPICK_SCORER"] == "mine"
+    assert found["REPICK_ENCODER_NAME"] == "demo-encoder"
+    assert not found.keys() & {"REPICK_SCORER_NAME", "REPICK_MIN_PIXELS", "REPICK_MAX_PIXELS"}
+
+
+def test_an_encoder_of_the_user_leaves_the_demos_scorer_as_it_is() -> None:
+    found = made(Settings(encoder="mine", max_pixels=5))
+    assert (found["REPICK_ENCODER"], found["REPICK_SCORER"]) == ("mine", "demo/judge")
+    assert "REPICK_ENCODER_NAME" not in found
+    assert (found["REPICK_MIN_PIXELS"], found["REPICK_MAX_PIXELS"]) == ("9216", "5")
