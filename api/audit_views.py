@@ -9,6 +9,7 @@ from uuid import UUID
 from api.job_views import HitOut
 from api.views import ModelOut, View
 from repick import wording
+from repick.calibration import Map
 from repick.content import Content
 from repick.specs import Readout
 from repick.store.audits import Audit
@@ -57,11 +58,11 @@ class AuditOut(View):
     scored_at: datetime
 
 
-def audit_out(job_id: UUID, query_no: int, one: Audit) -> AuditOut:
+def audit_out(job_id: UUID, query_no: int, one: Audit, calibration: Map | None) -> AuditOut:
     return AuditOut(
         job=job_id,
         query=query_no,
-        hit=HitOut.of(one.hit),
+        hit=HitOut.of(one.hit, calibration),
         query_content=PartOut.of(one.query),
         document_content=PartOut.of(one.document),
         passes=_passes(one),

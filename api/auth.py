@@ -57,4 +57,5 @@ def _authenticate(request: Request, services: Services) -> Principal:
 
 Reader = Annotated[Principal, Depends(requires("read"))]
 Submitter = Annotated[Principal, Depends(requires("submit"))]
+Administrator = Annotated[Principal, Depends(requires("admin"))]
 Ingester = Annotated[Principal, Depends(requires("ingest"))]

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from api.views import ModelName, View
+from repick.calibration import Map
 from repick.jobs import JobKind, JobState
 from repick.specs import LengthPolicy
 from repick.store.jobs import JobView
@@ -26,6 +27,9 @@ class Progress(View):
 class HitOut(View):
     """`margin` is null only for the readout `paper`; `enhanced_at` is a decoder layer or null.
 
+    `probability` of relevance, by the calibration that the tenant has put for exactly this scorer;
+    null where there is none.
+
     `cut_tokens`: so many tokens of the document's text were left out to make the pair fit.
     """
 
@@ -33,6 +37,7 @@ class HitOut(View):
     id: str
     score: float
     margin: float | None
+    probability: float | None
     label_mass: float
     entropy: float
     enhanced_at: int | None
@@ -41,12 +46,16 @@ class HitOut(View):
     cut_tokens: int
 
     @classmethod
-    def of(cls, hit: Hit) -> HitOut:
+    def of(cls, hit: Hit, calibration: Map | None) -> HitOut:
+        probability = None
+        if calibration is not None and hit.margin is not None:
+            probability = calibration.probability(hit.margin)
         return cls(
             rank=hit.rank,
             id=hit.external_id,
             score=hit.score,
             margin=hit.margin,
+            probability=probability,
             label_mass=hit.label_mass,
             entropy=hit.entropy,
             enhanced_at=hit.enhanced_at,
@@ -77,7 +86,7 @@ class RankingOut(View):
     errors: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, one: Ranking) -> RankingOut:
+    def of(cls, one: Ranking, calibration: Map | None) -> RankingOut:
         return cls(
             query=one.query_no,
             asked=one.asked,
@@ -88,7 +97,7 @@ class RankingOut(View):
             min_score=one.min_score,
             untrained=one.untrained,
             created_at=one.created_at,
-            hits=[HitOut.of(hit) for hit in one.hits],
+            hits=[HitOut.of(hit, calibration) for hit in one.hits],
             errors=[dict(error) for error in one.errors],
         )
 
@@ -154,11 +163,14 @@ def summary(one: JobView) -> JobSummary:
 
 
 def job_out(
-    one: JobView, rankings: Sequence[Ranking], errors: Sequence[QueryError], next_page: str | None
+    one: JobView,
+    rankings: Sequence[RankingOut],
+    errors: Sequence[QueryError],
+    next_page: str | None,
 ) -> JobOut:
     return JobOut(
         **_facts(one),
-        rankings=[RankingOut.of(ranking) for ranking in rankings],
+        rankings=list(rankings),
         query_errors=[
             QueryErrorOut(query=error.query_no, error=dict(error.error)) for error in errors
         ],

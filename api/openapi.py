@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from api.schemas import CorpusRequest, ItemsRequest, JobRequest
+from api.schemas import CalibrationRequest, CorpusRequest, ItemsRequest, JobRequest
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -105,7 +105,8 @@ def _build(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    models = [(model, "validation") for model in (CorpusRequest, ItemsRequest, JobRequest)]
+    bodies = (CalibrationRequest, CorpusRequest, ItemsRequest, JobRequest)
+    models = [(model, "validation") for model in bodies]
     _, definitions = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"], Problem=_PROBLEM)

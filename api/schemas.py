@@ -151,6 +151,22 @@ class JobRequest(Strict):
     metadata: Metadata = {}
 
 
+class CalibrationRequest(Strict):
+    """A monotone map from a scorer's margin to a probability of relevance."""
+
+    map: Annotated[
+        dict[str, Any],
+        Field(
+            description='`{"method": "isotonic", "x": […], "y": […]}` with up to 1,000 knots, or'
+            ' `{"method": "platt", "slope", "intercept"}`.'
+        ),
+    ]
+    figures: Annotated[
+        dict[str, Any],
+        Field(description="How it was measured: any JSON object of up to 64 KiB, given back."),
+    ] = {}
+
+
 _SEGMENT = re.compile(r"[^\x00-\x1f\x7f-\x9f]+")
 
 
@@ -176,6 +192,10 @@ ITEMS_EXAMPLE = {
         {"id": "photos/1.png", "image": PIXEL},
         {"id": "both", "text": "A red square", "image": PIXEL},
     ]
+}
+CALIBRATION_EXAMPLE = {
+    "map": {"method": "isotonic", "x": [-4.0, 0.5, 3.0], "y": [0.01, 0.4, 0.97]},
+    "figures": {"ece": 0.02},
 }
 JOB_EXAMPLES = {
     "text to image": {

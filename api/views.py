@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from repick.calibration import as_json
+from repick.store.calibrations import Calibration
 from repick.store.corpora import Item
 from repick.store.registry import Registered
 
@@ -31,6 +33,24 @@ class ModelOut(ModelName):
 
 class ModelsOut(View):
     items: list[ModelOut]
+
+
+class CalibrationOut(View):
+    """The map as it was put, for the scorer of exactly this fingerprint."""
+
+    scorer: ModelName
+    map: dict[str, Any]
+    figures: dict[str, Any]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, scorer: Registered, one: Calibration) -> CalibrationOut:
+        return cls(
+            scorer=ModelName.model_validate(scorer),
+            map=as_json(one.map),
+            figures=dict(one.figures),
+            created_at=one.created_at,
+        )
 
 
 class CorpusName(View):

@@ -145,6 +145,21 @@ provenance = Table(
     Column("value", JSONB, nullable=False, unique=True),
 )
 
+calibration = Table(
+    "calibration",
+    metadata,
+    Column("tenant_id", ForeignKey("tenant.id"), nullable=False),
+    _id(),
+    Column("scorer_id", ForeignKey("scorer.id"), nullable=False),
+    Column("method", Text, nullable=False),
+    Column("map", JSONB, nullable=False),
+    _json("figures"),
+    _now("created_at"),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    CheckConstraint("method IN ('isotonic', 'platt')", name="method"),
+    Index("ix_calibration_scorer", "tenant_id", "scorer_id", "id"),
+)
+
 # --- contents and corpora ------------------------------------------------------------------------
 
 media = Table(

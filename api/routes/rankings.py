@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from api import ndjson, openapi
 from api.audit_views import AuditOut, audit_out
 from api.auth import Reader
-from api.job_reads import every_ranking, one_job, ranking_page
-from api.job_views import RankingOut, RankingsOut
+from api.job_reads import calibration_of, every_ranking, one_job, ranking_page
+from api.job_views import RankingsOut
 from api.pages import Cursor
 from api.schemas import printable
 from api.services import Services, services_of
@@ -36,7 +36,7 @@ def list_rankings(
     if ndjson.wanted(request):
         return ndjson.streamed(every_ranking(services, who.tenant_id, view, after))
     page, link = ranking_page(services, who.tenant_id, view, after)
-    return RankingsOut(items=[RankingOut.of(one) for one in page], next=link)
+    return RankingsOut(items=page, next=link)
 
 
 @router.get(
@@ -58,4 +58,5 @@ def show_score(
         found = audits.find(connection, who.tenant_id, job_id, query, item) if known else None
     if found is None:
         raise NotFound("this query's ranking has no such hit", code="hit_not_found")
-    return audit_out(job_id, query, found)
+    calibration = calibration_of(services, who.tenant_id, found.scorer.fingerprint)
+    return audit_out(job_id, query, found, calibration)

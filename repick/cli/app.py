@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from repick.cli import corpus, job, key
+from repick.cli.calibrate import calibrate
 from repick.cli.doctor import doctor
 from repick.cli.output import console, errors
 from repick.errors import RepickError
@@ -29,6 +30,7 @@ app.add_typer(key.app, name="key")
 
 
 app.command()(doctor)
+app.command()(calibrate)
 
 
 @app.command()

@@ -23,6 +23,7 @@ from repick.client.answers import ApiError
 from repick.client.api import Client
 from repick.client.async_api import AsyncClient
 from repick.client.values import (
+    Calibration,
     Corpus,
     Document,
     Failure,
@@ -40,6 +41,7 @@ from repick.client.values import (
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "Calibration",
     "Client",
     "Corpus",
     "Document",

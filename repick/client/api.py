@@ -15,6 +15,7 @@ import httpx
 from repick.client.batches import batches
 from repick.client.transport import Transport
 from repick.client.values import (
+    Calibration,
     Corpus,
     Document,
     Failure,
@@ -225,6 +226,18 @@ class Client:
     def scorers(self) -> list[Mapping[str, Any]]:
         """Registered scorers: name, fingerprint, untrained, specification."""
         return list(self._api.request("GET", "/v1/scorers")["items"])
+
+    def calibration(self, fingerprint: str) -> Calibration:
+        """What was put last for a scorer; raises ApiError 404 `calibration_not_found`."""
+        return Calibration.of(self._api.request("GET", f"/v1/scorers/{fingerprint}/calibration"))
+
+    def put_calibration(
+        self, fingerprint: str, map: Mapping[str, Any], figures: Mapping[str, Any]
+    ) -> Calibration:
+        """Put a map in the place of the last; needs the scope `admin`."""
+        body = {"map": dict(map), "figures": dict(figures)}
+        path = f"/v1/scorers/{fingerprint}/calibration"
+        return Calibration.of(self._api.request("PUT", path, body=body))
 
     def _show(self, job_id: str, wait_s: int = 0) -> Any:
         headers = {"Prefer": f"wait={wait_s}"} if wait_s else None

@@ -69,6 +69,25 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """A monotone map from a scorer's margin to a probability, and how it was measured."""
+
+    scorer: Model
+    map: Mapping[str, Any]
+    figures: Mapping[str, Any]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Calibration:
+        return cls(
+            scorer=Model(**value["scorer"]),
+            map=value["map"],
+            figures=value["figures"],
+            created_at=datetime.fromisoformat(value["created_at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Corpus:
     """`failed` counts the items without a vector by reason; `failures` names the first of them."""
 
@@ -106,6 +125,7 @@ class Hit:
     """One place of a ranking; `enhanced_at` is the decoder layer that fired, or None.
 
     `cut_tokens`: so many tokens of the document's text were left out to make the pair fit.
+    `probability` of relevance, where the scorer has a calibration.
     """
 
     rank: int
@@ -118,6 +138,7 @@ class Hit:
     coarse_rank: int
     coarse_score: float | None
     cut_tokens: int = 0
+    probability: float | None = None
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> Hit:

@@ -71,6 +71,12 @@ def scorer_named(connection: Connection, name: str | None) -> Registered | None:
     )
 
 
+def scorer_identified(connection: Connection, fingerprint: str) -> Registered | None:
+    """The scorer of exactly this fingerprint."""
+    row = connection.execute(select(scorer).where(scorer.c.fingerprint == fingerprint)).first()
+    return _registered(row) if row else None
+
+
 def with_policy(connection: Connection, one: Registered, policy: LengthPolicy) -> Registered | None:
     """The scorer that differs from this one in its length policy alone; itself if in nothing."""
     spec = dict(one.specification)

@@ -33,7 +33,18 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | No
 
 @pytest.mark.parametrize(
     "command",
-    ["", "up", "migrate", "corpus", "corpus put", "corpus load", "job", "job submit", "key create"],
+    [
+        "",
+        "up",
+        "migrate",
+        "corpus",
+        "corpus put",
+        "corpus load",
+        "job",
+        "job submit",
+        "key create",
+        "calibrate",
+    ],
 )
 def test_every_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(app, [*command.split(), "--help"])
