@@ -7,7 +7,7 @@ true one and false ones that differ in one thing.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -71,14 +71,29 @@ class Family:
 
 @lru_cache(maxsize=1)
 def families() -> tuple[Family, ...]:
-    """FAMILIES families, the same in every process."""
-    rng = random.Random(f"demo/{SEED}")
-    return tuple(_family(no, rng) for no in range(FAMILIES))
+    """The demo's families, the same in every process."""
+    return make_families(FAMILIES, SEED)
+
+
+def make_families(count: int, seed: int) -> tuple[Family, ...]:
+    """So many families of the test split, a pure function of the seed."""
+    rng = random.Random(f"demo/{seed}")
+    return tuple(_family(no, rng) for no in range(count))
 
 
 @lru_cache(maxsize=1)
 def scene_items() -> tuple[DemoItem, ...]:
-    """Every picture of every family."""
+    """Every picture of every family of the demo."""
+    return pictures_of(families())
+
+
+def caption_items() -> tuple[DemoItem, ...]:
+    """Every caption of every family of the demo, true and false."""
+    return captions_of(families())
+
+
+def pictures_of(made: Sequence[Family]) -> tuple[DemoItem, ...]:
+    """The scenes with their hard negatives."""
     return tuple(
         DemoItem(
             item_id,
@@ -86,34 +101,29 @@ def scene_items() -> tuple[DemoItem, ...]:
             png(scene),
             {"shows": _told(scene), "background": scene.background},
         )
-        for family in families()
+        for family in made
         for item_id, scene in family.pictures.items()
     )
 
 
-def caption_items() -> tuple[DemoItem, ...]:
-    """Every caption of every family, true and false."""
+def captions_of(made: Sequence[Family]) -> tuple[DemoItem, ...]:
+    """The true captions with their hard negatives."""
     return tuple(
         DemoItem(item_id, caption.text, None, {"shows": caption.text})
-        for family in families()
+        for family in made
         for item_id, caption in family.captions.items()
     )
 
 
 def text_queries() -> tuple[DemoQuery, ...]:
     """Captions that, of all pictures, hold of one alone."""
-    return tuple(
-        DemoQuery(family.caption.text, None, f"scene-{family.id}")
-        for family in islice(filter(_alone_in_pictures, families()), QUERIES)
-    )
+    return tuple(islice(asking_for_pictures(families()), QUERIES))
 
 
 def image_queries() -> tuple[DemoQuery, ...]:
     """Pictures of which, of all captions, one alone holds."""
-    return tuple(
-        DemoQuery(None, png(family.scene), f"caption-{family.id}", family.caption.text)
-        for family in islice(filter(_alone_in_captions, families()[QUERIES:]), QUERIES)
-    )
+    later = families()[QUERIES:]
+    return tuple(islice(asking_for_captions(later, families()), QUERIES))
 
 
 def composed_queries() -> tuple[DemoQuery, ...]:
@@ -156,11 +166,17 @@ def _told(scene: Scene) -> str:
     return write(Description(mentions, relation), 0).text
 
 
-def _alone_in_pictures(family: Family) -> bool:
-    pictures = (scene for other in families() for scene in other.pictures.values())
-    return sum(holds(scene, family.caption.facts, loosely=True) for scene in pictures) == 1
+def asking_for_pictures(made: Sequence[Family]) -> Iterator[DemoQuery]:
+    """Captions that, of all these families' pictures, hold of one alone."""
+    pictures = [scene for family in made for scene in family.pictures.values()]
+    for family in made:
+        if sum(holds(scene, family.caption.facts, loosely=True) for scene in pictures) == 1:
+            yield DemoQuery(family.caption.text, None, f"scene-{family.id}")
 
 
-def _alone_in_captions(family: Family) -> bool:
-    captions = (caption for other in families() for caption in other.captions.values())
-    return sum(holds(family.scene, each.facts, loosely=True) for each in captions) == 1
+def asking_for_captions(made: Sequence[Family], others: Sequence[Family]) -> Iterator[DemoQuery]:
+    """Pictures of which, of all the others' captions, one alone holds: their own."""
+    captions = [caption for family in others for caption in family.captions.values()]
+    for family in made:
+        if sum(holds(family.scene, each.facts, loosely=True) for each in captions) == 1:
+            yield DemoQuery(None, png(family.scene), f"caption-{family.id}", family.caption.text)
