@@ -173,6 +173,7 @@ def test_a_finished_job_shows_its_rankings(tenant: Tenant, corpus: str) -> None:
         "id": "dog",
         "score": 0.5,
         "margin": 0.2,
+        "probability": None,
         "label_mass": 0.9,
         "entropy": 1.5,
         "enhanced_at": None,
