@@ -20,9 +20,9 @@ from statistics import fmean
 
 from scipy.stats import bootstrap
 
-from benchmarks.quality_data import Task, emoji_tasks, scene_tasks
 from benchmarks.report import Row, machine, print_table, write_json
 from demo.data.scenes import Error, Split, png
+from demo.labelled import FAMILIES, Task, emoji_tasks, scene_tasks
 from demo.models import JUDGE_NAME, READOUT
 from demo.training.probes import Probe, probes, summary
 from repick.calibration.fit import Report, calibrate
@@ -60,7 +60,7 @@ class Sizes:
     reported: tuple[str, ...]
 
 
-FULL, QUICK = Sizes(240, 200, None, REPORTED), Sizes(30, 30, 60, ())
+FULL, QUICK = Sizes(FAMILIES, 200, None, REPORTED), Sizes(30, 30, 60, ())
 
 
 @dataclass(frozen=True, slots=True)

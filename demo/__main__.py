@@ -89,18 +89,21 @@ def created(client: Client, name: str) -> bool:
 def ask(screen: Screen, client: Client, settings: Settings, one: Round, title: str = "") -> Job:
     queries = [Query(each.text, each.image) for each in one.queries]
     with screen.following(title or one.title) as follow:
-        return client.rank(one.corpus, queries, on_progress=follow, **options(one.corpus, settings))
+        return client.rank(one.corpus, queries, on_progress=follow, **options(one, settings))
 
 
-def options(corpus: str, settings: Settings) -> dict[str, Any]:
+def options(one: Round, settings: Settings) -> dict[str, Any]:
     """Of a job: all candidates come back, so that both orders can be shown.
 
-    Emoji stay in the coarse order where the demo's judge has never seen any.
+    What the demo's judge was not trained on stays in the coarse order.
     """
     if settings.scorer or not models.shipped():
         return {"k": K, "top_n": K}
     scorer = {"scorer": f"{models.JUDGE_NAME}:{models.READOUT}"}
-    if corpus == EMOJI and not models.JUDGE_KNOWS_EMOJI:
+    unknown = (one.corpus == EMOJI and not models.JUDGE_KNOWS_EMOJI) or (
+        one.composed and not models.JUDGE_KNOWS_EDITS
+    )
+    if unknown:
         return scorer | {"k": TOP, "top_n": TOP, "blend": 1.0}
     return scorer | {"k": K, "top_n": K}
 

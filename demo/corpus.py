@@ -27,6 +27,11 @@ class Round:
     corpus: str
     queries: tuple[DemoQuery, ...]
 
+    @property
+    def composed(self) -> bool:
+        """Whether its queries are pictures with an edit."""
+        return all(one.text and one.image is not None for one in self.queries)
+
 
 def rounds() -> tuple[Round, ...]:
     """Every way to ask, for scenes and for emoji."""

@@ -28,7 +28,11 @@ SIDE = 96
 READOUT = "choice_balanced:plain"
 """How the demo asks the judge; enhancement is for full-size checkpoints until it is measured."""
 JUDGE_KNOWS_EMOJI = False
-"""Whether the judge's card says that it was trained on emoji; if not, the coarse order stands."""
+JUDGE_KNOWS_EDITS = False
+"""What the judge was trained on beside scenes; where it was not, the coarse order stands.
+
+Of composed queries it has seen too few: it puts the right picture behind others.
+"""
 
 STAND_IN_PIXELS = {"min_pixels": 4 * 28 * 28, "max_pixels": 64 * 28 * 28}
 

@@ -1,13 +1,12 @@
-"""Evaluation: labelled queries through the service, and what each stage is worth.
+"""How well a service ranks a labelled data set, measured through its API.
 
-dataset.py      documents, queries and judgements, from a folder in BEIR's layout
-importers.py    the same from the files of published benchmarks
-metrics.py      measures of ir-measures over runs
-bootstrap.py    paired differences with intervals and p
-runner.py       the data set through the API: corpus, jobs, rankings
-rankings.py     what was read back: candidates with coarse and fine ranks
-outcome.py      what the rankings say, as values for JSON and the report
-report.py       one HTML page; plots.py draws, pictures.py makes thumbnails
-trec.py         run files and qrels for other tools
-published.py    figures of papers, for the data sets that they name
+dataset.py    documents, queries and judgements of a folder in BEIR's layout
+importers.py  other layouts become that one
+asking.py     the corpus is loaded, the queries are submitted, the rankings read back
+measures.py   R@k, nDCG@10, MRR and MAP of each query, by ir-measures
+bootstrap.py  a difference of two orders with its interval
+ablation.py   what other k and other blends would have given, from stored margins
+results.py    figures as JSON, orders as TREC run files
+report.py     a page with plots and examples
+published.py  the figures of the method's paper
 """
