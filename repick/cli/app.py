@@ -11,7 +11,7 @@ import typer
 from repick.cli import corpus, job, key
 from repick.cli.calibrate import calibrate
 from repick.cli.doctor import doctor
-from repick.cli.evaluate import evaluate
+from repick.cli.evaluate import evaluate, import_
 from repick.cli.output import console, errors
 from repick.errors import RepickError
 from repick.settings import Settings
@@ -33,6 +33,7 @@ app.add_typer(key.app, name="key")
 app.command()(doctor)
 app.command()(calibrate)
 app.command(name="eval")(evaluate)
+app.command(name="eval-import")(import_)
 
 
 @app.command()

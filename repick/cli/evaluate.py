@@ -1,4 +1,4 @@
-"""repick eval: how well the service ranks a labelled data set."""
+"""repick eval and eval-import: how well the service ranks a labelled data set."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.text import Text
 from repick.cli.connect import AsJson, Key, Url, client
 from repick.cli.output import console, errors
 from repick.client import Client
+from repick.evaluation.importers import Layout, import_dataset
 
 if TYPE_CHECKING:
     from repick.evaluation.asking import Asked, Tell
@@ -38,7 +39,11 @@ def evaluate(
         Path | None, typer.Option(help="For report.html, results.json and the TREC run files.")
     ] = None,
     ablate: Annotated[
-        bool, typer.Option("--ablate", help="Other k and blends, from the same scores.")
+        bool,
+        typer.Option(
+            "--ablate",
+            help="Every readout of the scorer's model, enhanced and plain, and other k and blends.",
+        ),
     ] = False,
     exclude_self: Annotated[
         bool, typer.Option("--exclude-self", help="Leave out the document with the query's id.")
@@ -53,7 +58,8 @@ def evaluate(
 
     dataset = open_dataset(folder, split)
     with client(url, key) as api:
-        found = _measured(api, dataset, scorer or [None], k, ablate, exclude_self)
+        scorers = _every_readout(api, scorer or []) if ablate else _named(scorer)
+        found = _measured(api, dataset, scorers, k, ablate, exclude_self)
     result = as_json(dataset, k, found)
     if as_json_:
         console.print(json.dumps(result, indent=2), markup=False, highlight=False, soft_wrap=True)
@@ -87,6 +93,25 @@ def _measured(
             )
         found.append(Scored.of(asked, dataset, rows(asked, dataset.qrels, k) if ablate else {}))
     return found
+
+
+def _named(scorers: Sequence[str] | None) -> list[str | None]:
+    """The default scorer where none is named."""
+    return list(scorers) if scorers else [None]
+
+
+def _every_readout(api: Client, named: Sequence[str]) -> list[str | None]:
+    """Registered scorers of the models that are named, or of all; without those that truncate."""
+    from repick.specs import LengthPolicy
+
+    models = {name.split(":")[0] for name in named}
+    names = [str(one["name"]) for one in api.scorers()]
+    return [
+        name
+        for name in names
+        if (not models or name.split(":")[0] in models)
+        and LengthPolicy.TRUNCATE.value not in name.split(":")
+    ]
 
 
 @contextmanager
@@ -167,3 +192,18 @@ def _write(
     write_runs(out, found)
     (out / "report.html").write_text(page(dataset, k, found, result), encoding="utf-8")
     errors.print(Text(f"Written: {out / 'report.html'}", "green"))
+
+
+def import_(
+    layout: Annotated[Layout, typer.Argument(help="What SOURCE is.")],
+    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    images: Annotated[Path, typer.Argument(help="Where its pictures are.", exists=True)],
+    folder: Annotated[Path, typer.Argument(help="Where the data sets are written.")],
+    split: Annotated[str, typer.Option(help="Of the source; names the qrels.")] = "test",
+    pool: Annotated[
+        Path | None, typer.Option(help="m-beir: the candidates.", exists=True, dir_okay=False)
+    ] = None,
+) -> None:
+    """Write a labelled data set of another layout as `repick eval` reads it."""
+    for written in import_dataset(layout, source, images, folder, split=split, pool=pool):
+        console.print(str(written), highlight=False, soft_wrap=True)
