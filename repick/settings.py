@@ -8,6 +8,10 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from repick.specs import Enhancement, Positions
+
+_PAPER = Enhancement()
+
 
 class Settings(BaseSettings):
     """Every knob of the service; nothing is read at import."""
@@ -41,6 +45,11 @@ class Settings(BaseSettings):
     device: str = "auto"
     min_pixels: int = 256 * 28 * 28
     max_pixels: int = 512 * 28 * 28
+    enhancement_alpha: Annotated[float, Field(gt=0, le=1)] = _PAPER.alpha
+    enhancement_gamma: Annotated[float, Field(ge=0)] = _PAPER.gamma
+    enhancement_positions: Positions = _PAPER.positions
+    enhancement_final_norm: bool = _PAPER.final_norm
+    """Of the scorers that enhance (METHOD §3); another value is another scorer, with new scores."""
 
     max_body_bytes: int = 64 * 1024 * 1024
     max_image_bytes: int = 20 * 1024 * 1024
@@ -75,6 +84,15 @@ class Settings(BaseSettings):
     sweep_interval_s: float = 5.0
     exact_search_rows: int = 20_000
     """Above this many vectors a space is searched through its own HNSW index."""
+
+    @property
+    def enhancement(self) -> Enhancement:
+        return Enhancement(
+            self.enhancement_alpha,
+            self.enhancement_gamma,
+            self.enhancement_positions,
+            self.enhancement_final_norm,
+        )
 
     @property
     def media_folder(self) -> Path:

@@ -75,6 +75,7 @@ def fine(settings: Settings) -> int:
         device=settings.device,
         dtype=settings.dtype,
         images=ImageLimits(settings.min_pixels, settings.max_pixels),
+        enhancement=settings.enhancement,
     )
     specs = {fingerprint(spec): spec for spec in with_truncation(_passing(model))}
     queue = next(iter(specs.values())).queue

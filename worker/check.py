@@ -61,6 +61,7 @@ def scorer(settings: Settings) -> Iterator[Finding]:
         device=settings.device,
         dtype=settings.dtype,
         images=ImageLimits(settings.min_pixels, settings.max_pixels),
+        enhancement=settings.enhancement,
     )
     yield Finding("scorer model", *_trained(found, f"of the family {model.family.name}"))
     detail = f"single tokens for {', '.join(readouts)}"

@@ -76,10 +76,11 @@ class FineModel:
         device: str,
         dtype: str,
         images: ImageLimits,
+        enhancement: Enhancement = Enhancement(),
         max_tokens: int = 8192,
         limits: MemoryLimits | None = None,
     ) -> FineModel:
-        """Load a checkpoint; each readout is registered with enhancement and without.
+        """Load a checkpoint; each readout is registered with this enhancement and without.
 
         `device` and `dtype` may be "auto": the accelerator at hand, and bfloat16 on CUDA;
         `limits` default to what suits the device. Raises UnsupportedFamily, and ModelError for a
@@ -93,8 +94,8 @@ class FineModel:
         model = cls(family, PromptWriter(plain, frame, family.image_brackets), engine)
         model._labels = {readout: find_labels(readout, plain.encode) for readout in readouts}
         model.specs = tuple(
-            model._spec(checkpoint, readout, enhancement, images, max_tokens)
-            for readout, enhancement in product(readouts, (Enhancement(), None))
+            model._spec(checkpoint, readout, setting, images, max_tokens)
+            for readout, setting in product(readouts, (enhancement, None))
         )
         return model
 
