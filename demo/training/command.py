@@ -22,6 +22,7 @@ class Arguments:
     recipe: str
     device: torch.device
     seed: int
+    begin_with: Path | None
     changes: dict[str, int | float]
 
     def applied_to(self, recipe: Recipe) -> Recipe:
@@ -43,7 +44,12 @@ def arguments(description: str) -> Arguments:
     parser.add_argument("--pause-at", type=int, help="stop for now at this step")
     parser.add_argument("--images", type=int, help="pictures a step, instead of the recipe's")
     parser.add_argument("--workers", type=int, help="processes that make batches")
+    parser.add_argument(
+        "--begin-with", type=Path, help="a trained encoder that the run begins with"
+    )
     args = parser.parse_args()
     names = ("minutes", "steps", "pause_at", "images", "workers")
     changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    return Arguments(args.folder, args.recipe or "full", args.device, args.seed, changes)
+    return Arguments(
+        args.folder, args.recipe or "full", args.device, args.seed, args.begin_with, changes
+    )

@@ -1,4 +1,4 @@
-"""Train the encoder: python -m demo.training.encoder FOLDER [--small] [--device cuda] [--seed N].
+"""Train the encoder: python -m demo.training.encoder FOLDER [--small] [--begin-with MODEL] …
 
 FOLDER gets `checkpoint.pt` and `log.jsonl` while it runs, from which a later run goes on, and at
 the end `model/`, a folder as Hugging Face lays it out.
@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, CLIPTokenizer
 
 from demo.training.collate import MEAN, STD
@@ -44,17 +45,24 @@ IMAGES = {
 }
 
 
-def train(folder: Path, recipe: EncoderRecipe, device: torch.device, seed: int) -> Path:
+def train(
+    folder: Path,
+    recipe: EncoderRecipe,
+    device: torch.device,
+    seed: int,
+    begin_with: Path | None = None,
+) -> Path:
     """Train to the end of the recipe's budget, or on from a checkpoint; returns the model's folder.
 
-    The same seed gives the same batches at the same steps.
+    `begin_with` is a trained model whose weights and tokenizer a new run begins with. The same
+    seed gives the same batches at the same steps.
     """
     torch.manual_seed(seed)
-    tokenizer = _tokenizer(folder, recipe)
-    trainer = EncoderTrainer(build_encoder(recipe.size, tokenizer)).to(device)
+    tokenizer = _tokenizer(folder, recipe, begin_with)
+    trainer = EncoderTrainer(_model(recipe, tokenizer, begin_with)).to(device)
     run, budget = Run.start(folder, trainer, recipe.budget, seed), recipe.budget
     tokens = TextEncoder.of(tokenizer, FAMILIES["clip"][1], trainer.model.config.text_config)
-    make = functools.partial(encoder_batch, tokens, budget.images, recipe.emoji, recipe.hard, seed)
+    make = functools.partial(encoder_batch, tokens, recipe, seed)
     seen: list[Contrast] = []
     with run.stoppable():
         for _, made in feed(make, run.progress.step, budget.steps, budget.workers):
@@ -97,9 +105,16 @@ def _read(seen: list[Contrast]) -> dict[str, Mapping[str, float]]:
     }
 
 
-def _tokenizer(folder: Path, recipe: EncoderRecipe) -> CLIPTokenizer:
+def _model(recipe: EncoderRecipe, tokenizer: CLIPTokenizer, begin_with: Path | None) -> Any:
+    model = build_encoder(recipe.size, tokenizer)
+    if begin_with:
+        model.load_state_dict(load_file(begin_with / "model.safetensors"))
+    return model
+
+
+def _tokenizer(folder: Path, recipe: EncoderRecipe, begin_with: Path | None) -> CLIPTokenizer:
     """Learned once a run: a resumed one must not depend on what the texts have become since."""
-    saved: Any = folder / "tokenizer"
+    saved: Any = begin_with or folder / "tokenizer"
     if not (saved / "tokenizer.json").exists():
         made = encoder_tokenizer(recipe.size.merges, emoji=recipe.emoji > 0)
         made.save_pretrained(saved)
@@ -111,7 +126,7 @@ def _tokenizer(folder: Path, recipe: EncoderRecipe) -> CLIPTokenizer:
 def main() -> None:
     args = arguments(__doc__ or "")
     recipe = args.applied_to(ENCODERS[args.recipe])
-    print(train(args.folder, recipe, args.device, args.seed))
+    print(train(args.folder, recipe, args.device, args.seed, args.begin_with))
 
 
 if __name__ == "__main__":
