@@ -61,6 +61,7 @@ class FakeFineModel:
 
     specs: tuple[ScorerSpec, ...] = (SCORER,)
     scored: list[tuple[int, int]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     provenance: Mapping[str, str] = field(default_factory=lambda: {"device": "fake"})
 
     def prepare(self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec) -> Any:
@@ -76,6 +77,7 @@ class FakeFineModel:
             raise ModelError("logits are not finite", code="not_finite")
         if "breaks" in texts:
             raise RuntimeError("out of luck")
+        self.sizes.append(len(pairs))
         self.scored += [(pair.query.content_id, pair.document.content_id) for pair in pairs]
         return [
             replace(

@@ -84,7 +84,10 @@ def fine(settings: Settings) -> int:
             ids = [registry.register_scorer(connection, spec) for spec in specs.values()]
             provenance_id = registry.put_provenance(connection, model.provenance)
         pace = Pace(settings.batch_tokens, first=FIRST_TOKENS)
-        fine_tasks(runtime.app, SliceScorer(runtime, model, specs, provenance_id, pace), ids)
+        scorer = SliceScorer(
+            runtime, model, specs, provenance_id, pace, lambda: model.engine.batch_tokens
+        )
+        fine_tasks(runtime.app, scorer, ids)
         log.info("serving", model=checkpoint.name, scorers=len(specs))
         consume(runtime, partial(registry.scorers_served, ids=ids))
     return 0

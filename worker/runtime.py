@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +33,9 @@ from worker.device import Device
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+ASK_AGAIN_S = 0.25
+"""How often a batch that waits in line asks whether it should leave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +81,34 @@ class Runtime:
             return exc
         return LoadedContent(content_id, one.text, image, one.media.sha256, one.instruction)
 
-    def result_of(self, work: Future[T], hold: Callable[[Connection], None]) -> T:
+    def result_of(
+        self,
+        work: Future[T],
+        hold: Callable[[Connection], None],
+        withdraw: Callable[[Connection], bool] | None = None,
+    ) -> T:
         """Wait for a batch in the device's line, holding its lease for as long as the line moves.
 
         A line that stands still holds nothing: the watchdog ends the process, or the lease runs
-        out. Raises what the batch raised, and LeaseLost.
+        out. `withdraw` is asked again and again whether to leave the line before the batch starts.
+        Raises what the batch raised, LeaseLost, and CancelledError where it left the line.
         """
-        seen = -1
+        third = self.lease.total_seconds() / 3
+        pause = third if withdraw is None else min(third, ASK_AGAIN_S)
+        seen, held_at = -1, time.monotonic()
         while True:
             try:
-                return work.result(timeout=self.lease.total_seconds() / 3)
+                return work.result(timeout=pause)
             except FutureTimeout:
                 if work.done():
                     raise  # the batch itself raised it
-            if self.device.batches != seen:
-                seen = self.device.batches
+            if withdraw is not None and not work.running():
+                with self.database.begin() as connection:
+                    leave = withdraw(connection)
+                if leave and work.cancel():
+                    raise CancelledError
+            if self.device.batches != seen and time.monotonic() - held_at >= third:
+                seen, held_at = self.device.batches, time.monotonic()
                 with self.database.begin() as connection:
                     hold(connection)
 
