@@ -81,6 +81,11 @@ class Device:
         self.line.put(work, bulk=bulk)
         return work.done
 
+    @property
+    def busy(self) -> bool:
+        """Whether it computes, or has something to compute next."""
+        return self._started is not None or len(self.line) > 0
+
     def _serve(self) -> None:
         while batch := self.line.take():
             if len(batch) == 1 or not self._together(batch):

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import structlog
 from celery import Celery
+from PIL.Image import Image
 from prometheus_client import CollectorRegistry
 
 from repick import telemetry
@@ -29,11 +30,13 @@ from repick.store import contents, slices, stages
 from repick.store.database import Connection, Database
 from repick.store.slices import Dispatch, LeaseLost
 from worker.device import Device
+from worker.fine.lru import ByteLRU
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+IMAGE_BYTES = 64 * 1024 * 1024
 ASK_AGAIN_S = 0.25
 """How often a batch that waits in line asks whether it should leave it."""
 
@@ -49,6 +52,10 @@ class Runtime:
     device: Device
     owner: str
     figures: WorkerFigures = field(default_factory=lambda: WorkerFigures(CollectorRegistry()))
+    images: ByteLRU[tuple[int, bytes], Image] = field(
+        default_factory=lambda: ByteLRU(IMAGE_BYTES, _nbytes)
+    )
+    """Decoded images used last, by tenant and hash: jobs over one corpus meet the same ones."""
 
     @property
     def lease(self) -> timedelta:
@@ -75,10 +82,14 @@ class Runtime:
             return ContentError("content_missing", "the content is not there any more")
         if one.media is None:
             return LoadedContent(content_id, one.text, instruction=one.instruction)
-        try:
-            image = decode_image(self.media.get(tenant_id, one.media.sha256), policy)
-        except ContentError as exc:
-            return exc
+        key = tenant_id, one.media.sha256
+        image = self.images.get(key)
+        if image is None:
+            try:
+                image = decode_image(self.media.get(*key), policy)
+            except ContentError as exc:
+                return exc
+            self.images.put(key, image)
         return LoadedContent(content_id, one.text, image, one.media.sha256, one.instruction)
 
     def result_of(
@@ -156,6 +167,10 @@ class Runtime:
                 stages.close_failed(connection, held, self.settings.slice_pairs) if ended else None
             )
         self.dispatch(opened)
+
+
+def _nbytes(image: Image) -> int:
+    return image.width * image.height * len(image.getbands())
 
 
 def owner_name(role: str) -> str:

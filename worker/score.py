@@ -25,6 +25,7 @@ from worker.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 PASS_TOKENS = 2048
+FIRST_PAIRS = 8
 PATIENCE_S = 3.0
 """How long a bulk batch waits behind interactive ones before its slice is given back."""
 
@@ -103,8 +104,12 @@ class SliceScorer:
     def _prepared(self, held: Slice, work: Work) -> Iterator[_Ready]:
         """Batches in order, each of as many pairs as the pace allows by their tokens."""
         spec, size = self.specs[work.scorer_fingerprint], self.runtime.settings.batch_pairs
-        for start in range(0, len(work.pairs), size):
-            prepared, failures = self._prepare(held, spec, work.pairs[start : start + size])
+        start = 0
+        while start < len(work.pairs):
+            # A device that has nothing to do gets its first batch soon.
+            count = size if self.runtime.device.busy else min(size, FIRST_PAIRS)
+            prepared, failures = self._prepare(held, spec, work.pairs[start : start + count])
+            start += count
             left = list(prepared.items())
             while left or failures:
                 # At the last attempt each goes alone, so that a bad one spoils no neighbour.
