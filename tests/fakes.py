@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ class FakeEncoder:
 
     spec: EncoderSpec = ENCODER
     encoded: list[int] = field(default_factory=list)
+
+    def prepare(
+        self, contents: Sequence[LoadedContent], role: object
+    ) -> Callable[[], NDArray[np.float32]]:
+        return partial(self.encode, contents, role)
 
     def encode(self, contents: Sequence[LoadedContent], role: object) -> NDArray[np.float32]:
         if any(one.text == "no direction" for one in contents):
