@@ -40,7 +40,7 @@ from worker.checkpoints import open_checkpoint
 from worker.fine.scorer import FineModel
 
 CORPUS = "end-to-end"
-FAMILIES, SEED = 60, 11
+FAMILIES, SEED, REPEATS = 80, 11, 5
 LARGE_K, SMALL_K, AT_ONCE = 200, 20, 50
 GOAL = 0.9
 
@@ -143,7 +143,8 @@ def _content(item: DemoItem) -> LoadedContent:
 def collection() -> tuple[tuple[DemoItem, ...], list[str]]:
     """The corpus, and texts to ask for; the same at every call."""
     families = drawn.make_families(FAMILIES, SEED)
-    return drawn.pictures_of(families), [str(one.text) for one in drawn.captions_of(families)]
+    texts = dict.fromkeys(str(one.text) for one in drawn.captions_of(families))
+    return drawn.pictures_of(families), list(texts)
 
 
 def through_service(client: Client, repeats: int) -> Rounds:
@@ -189,11 +190,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the stack's own workers have it
-    rounds: dict[str, list[Round]] = {}
+    rounds: dict[str, Sequence[Round]] = {}
 
     def ask(addresses: Addresses) -> int:
         with Client(addresses.api_url, addresses.api_key) as client:
-            rounds.update(through_service(client, 1 if options.quick else 5))
+            rounds.update(through_service(client, 1 if options.quick else REPEATS))
         return 0
 
     with tempfile.TemporaryDirectory(prefix="repick-end-to-end-") as name:

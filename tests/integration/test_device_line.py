@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
+from PIL import Image
 
-from repick.content import LoadedContent
+from repick.content import Content, ImagePolicy, LoadedContent, inspect_image
 from repick.jobs import JobKind, JobState, Stage
-from repick.store import jobs, slices
+from repick.store import contents, jobs, slices
 from tests.fakes import pair_score
 from tests.integration.pipeline import Pipeline, at_speed
 from worker.device import Device
@@ -120,3 +122,20 @@ def wait_for(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_image_is_decoded_once_for_the_jobs_that_meet_it(pipeline: Pipeline) -> None:
+    drawn = BytesIO()
+    Image.new("RGB", (40, 30), "red").save(drawn, "PNG")
+    policy = ImagePolicy.from_settings(pipeline.runtime.settings)
+    media = inspect_image(drawn.getvalue(), "image/png", policy)
+    with pipeline.database.begin() as connection:
+        stored = contents.put(connection, pipeline.tenant_id, [Content(None, media)])
+    [content_id] = stored.values()
+    pipeline.runtime.media.put(pipeline.tenant_id, media.sha256, drawn.getvalue())
+    first, again = (pipeline.runtime.load(pipeline.tenant_id, [content_id]) for _ in range(2))
+    assert isinstance(one := first[content_id], LoadedContent)
+    assert isinstance(two := again[content_id], LoadedContent)
+    assert one.image is two.image
+    assert one.image.size == (40, 30)
+    assert pipeline.runtime.images.used == 40 * 30 * 3
