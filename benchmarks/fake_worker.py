@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -45,6 +45,11 @@ class FreeEncoder:
     """Unit vectors drawn from a content's text, in microseconds."""
 
     spec: EncoderSpec = ENCODER
+
+    def prepare(
+        self, contents: Sequence[LoadedContent], role: object
+    ) -> Callable[[], NDArray[np.float32]]:
+        return partial(self.encode, contents, role)
 
     def encode(self, contents: Sequence[LoadedContent], role: object) -> NDArray[np.float32]:
         return np.stack([_vector(one.text or "") for one in contents])

@@ -130,6 +130,8 @@ def cross_encoder_note(shape: str) -> str:
     """Way (c): sentence-transformers' CrossEncoder, where it could run this very model."""
     if find_spec("sentence_transformers") is None:
         return "(c) CrossEncoder: not measured, sentence-transformers is not installed"
+    if find_spec("torchvision") is None:
+        return "(c) CrossEncoder: cannot load this family's processor without torchvision"
     return (
         "(c) CrossEncoder: not measured, it loads a checkpoint with tokenizer and processor, and "
         f"the {shape} model here has random weights and neither"

@@ -5,6 +5,9 @@ The API's figures, and what only the database knows, are in `api/metrics.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -20,6 +23,7 @@ class WorkerFigures:
     """Slices by stage and end, pairs by where their score came from, and what the device does."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
         self._slices = Counter(
             "repick_slices",
             "Claimed slices by how they ended: done, lease_lost, unavailable, error.",
@@ -70,6 +74,21 @@ class WorkerFigures:
         self._batches.inc()
         self._waited.observe(waited_s)
         self._busy.inc(busy_s)
+
+    def memory(self, kept: Callable[[], Mapping[str, int]]) -> None:
+        """Tell at every scrape what a model keeps and has allocated, by its own names, in bytes."""
+        gauge = Gauge(
+            "repick_model_memory_bytes",
+            "Kept for reuse (vision, vision_host, prefixes), and allocated on CUDA.",
+            ("what",),
+            registry=self._registry,
+        )
+        for what in kept():
+            gauge.labels(what).set_function(partial(_one, kept, what))
+
+
+def _one(kept: Callable[[], Mapping[str, int]], what: str) -> float:
+    return kept()[what]
 
 
 class SweepFigures:

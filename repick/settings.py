@@ -72,6 +72,14 @@ class Settings(BaseSettings):
     """Pairs that are prepared together."""
     batch_tokens: Annotated[int, Field(ge=1)] = 32_768
     """Prompt tokens of a batch at most; a slow device gets smaller ones by itself."""
+    pass_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of one forward pass, and so its activations; None for what suits the device."""
+    vision_mib: Annotated[int, Field(ge=0)] | None = None
+    """MiB of images' visual tokens kept on the device; None for what suits it."""
+    vision_host_mib: Annotated[int, Field(ge=0)] | None = None
+    """MiB of those kept on the host, once they fall out of the device's."""
+    prefix_mib: Annotated[int, Field(ge=0)] | None = None
+    """MiB of computed prompt fronts kept on the device."""
     batch_deadline_s: float = 20.0
     """A batch that computes for longer ends its process; its lease is then taken by another."""
     lease_margin_s: float = 10.0

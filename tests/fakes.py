@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ class FakeEncoder:
 
     spec: EncoderSpec = ENCODER
     encoded: list[int] = field(default_factory=list)
+
+    def prepare(
+        self, contents: Sequence[LoadedContent], role: object
+    ) -> Callable[[], NDArray[np.float32]]:
+        return partial(self.encode, contents, role)
 
     def encode(self, contents: Sequence[LoadedContent], role: object) -> NDArray[np.float32]:
         if any(one.text == "no direction" for one in contents):
@@ -61,6 +67,7 @@ class FakeFineModel:
 
     specs: tuple[ScorerSpec, ...] = (SCORER,)
     scored: list[tuple[int, int]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     provenance: Mapping[str, str] = field(default_factory=lambda: {"device": "fake"})
 
     def prepare(self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec) -> Any:
@@ -76,6 +83,7 @@ class FakeFineModel:
             raise ModelError("logits are not finite", code="not_finite")
         if "breaks" in texts:
             raise RuntimeError("out of luck")
+        self.sizes.append(len(pairs))
         self.scored += [(pair.query.content_id, pair.document.content_id) for pair in pairs]
         return [
             replace(

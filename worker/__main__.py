@@ -25,6 +25,8 @@ from worker.checkpoints import open_checkpoint
 from worker.coarse import Encoder
 from worker.embed import Embedder
 from worker.encoding import IMAGE_COST, Encoding
+from worker.fine.limits import MemoryLimits
+from worker.fine.placement import pick_device
 from worker.fine.scorer import FineModel
 from worker.pace import Pace
 from worker.retrieve import Retriever
@@ -76,6 +78,7 @@ def fine(settings: Settings) -> int:
         dtype=settings.dtype,
         images=ImageLimits(settings.min_pixels, settings.max_pixels),
         enhancement=settings.enhancement,
+        limits=MemoryLimits.chosen(settings, pick_device(settings.device)),
     )
     specs = {fingerprint(spec): spec for spec in with_truncation(_passing(model))}
     queue = next(iter(specs.values())).queue
@@ -84,7 +87,11 @@ def fine(settings: Settings) -> int:
             ids = [registry.register_scorer(connection, spec) for spec in specs.values()]
             provenance_id = registry.put_provenance(connection, model.provenance)
         pace = Pace(settings.batch_tokens, first=FIRST_TOKENS)
-        fine_tasks(runtime.app, SliceScorer(runtime, model, specs, provenance_id, pace), ids)
+        runtime.figures.memory(model.memory)
+        scorer = SliceScorer(
+            runtime, model, specs, provenance_id, pace, lambda: model.engine.batch_tokens
+        )
+        fine_tasks(runtime.app, scorer, ids)
         log.info("serving", model=checkpoint.name, scorers=len(specs))
         consume(runtime, partial(registry.scorers_served, ids=ids))
     return 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from repick.specs import EncoderSpec
 from worker.checkpoints import Checkpoint
 from worker.coarse_text import TextEncoder, TextRules
 from worker.fine.placement import device_name, pick_device, pick_dtype
+
+Inputs = Mapping[str, torch.Tensor]
 
 BATCH = 32
 """Texts or images in one forward pass."""
@@ -95,6 +97,15 @@ class Encoder:
         Of a text, what exceeds the tower's context is not seen. Raises ContentError for a content
         with neither part and ModelError for a vector that is not finite or has no direction.
         """
+        return self.prepare(contents, role)()
+
+    def prepare(
+        self, contents: Sequence[LoadedContent], role: Role
+    ) -> Callable[[], NDArray[np.float32]]:
+        """`encode` in two steps: here images are resized and texts tokenised, on any thread.
+
+        What it gives runs the towers, and is for the thread that has the device.
+        """
         texts = {no: c.text for no, c in enumerate(contents) if c.text and not c.text.isspace()}
         images = {no: c.image for no, c in enumerate(contents) if c.image is not None}
         for no, content in enumerate(contents):
@@ -102,31 +113,41 @@ class Encoder:
                 raise ContentError(
                     "empty_content", "neither text nor image", content_id=content.content_id
                 )
-        sums = np.zeros((len(contents), self.spec.dimension), np.float32)
-        for no, vector in zip(texts, self._text_vectors(list(texts.values())), strict=True):
-            sums[no] += vector * ((1 - self._image_weight(role)) if no in images else 1)
-        for no, vector in zip(images, self._image_vectors(list(images.values())), strict=True):
-            sums[no] += vector * (self._image_weight(role) if no in texts else 1)
-        return unit_rows(sums)
+        inputs = (
+            ("text", texts, list(self._text_inputs(list(texts.values())))),
+            ("image", images, list(self._image_inputs(list(images.values())))),
+        )
+        weight = self._image_weight(role)
+        both = texts.keys() & images.keys()
+
+        def vectors() -> NDArray[np.float32]:
+            sums = np.zeros((len(contents), self.spec.dimension), np.float32)
+            for part, places, batches in inputs:
+                rows = (row for batch in batches for row in _forward(self._model, part, batch))
+                share = weight if part == "image" else 1 - weight
+                for no, row in zip(places, rows, strict=True):
+                    sums[no] += row * (share if no in both else 1)
+            return unit_rows(sums)
+
+        return vectors
 
     def _image_weight(self, role: Role) -> float:
         if role is Role.QUERY:
             return self.spec.query_image_weight
         return self.spec.document_image_weight
 
-    def _text_vectors(self, texts: Sequence[str]) -> Iterator[NDArray[np.float32]]:
+    def _text_inputs(self, texts: Sequence[str]) -> Iterator[Inputs]:
         for first in range(0, len(texts), BATCH):
-            yield from _forward(self._model, "text", self._texts(texts[first : first + BATCH]))
+            yield self._texts(texts[first : first + BATCH])
 
-    def _image_vectors(self, images: Sequence[Image.Image]) -> Iterator[NDArray[np.float32]]:
+    def _image_inputs(self, images: Sequence[Image.Image]) -> Iterator[Inputs]:
         for first in range(0, len(images), BATCH):
             # One at a time: a processor may round differently for images of several sizes.
             parts = [
                 self._images(images=[image], return_tensors="pt")
                 for image in images[first : first + BATCH]
             ]
-            inputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-            yield from _forward(self._model, "image", inputs)
+            yield {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -140,9 +161,7 @@ def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def _forward(
-    model: Any, part: Literal["text", "image"], inputs: Mapping[str, torch.Tensor]
-) -> NDArray[np.float32]:
+def _forward(model: Any, part: str, inputs: Inputs) -> NDArray[np.float32]:
     """Unit vectors (B, D) of one batch, in float32 from the projected output on."""
     call = model.get_text_features if part == "text" else model.get_image_features
     moved = {

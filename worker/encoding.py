@@ -1,8 +1,8 @@
-"""Vectors of many contents on the device thread; one that has none spoils no other."""
+"""Vectors of many contents, prepared beside the device; one that has none spoils no other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,10 +54,11 @@ class Encoding:
             return {}, {}
         ordered = list(contents.values())
         cost = sum(1 if one.image is None else IMAGE_COST for one in ordered)
-        work = self.runtime.device.submit(
-            lambda: self.pace.timed(lambda: self._encode(ordered, role), cost), bulk=bulk
-        )
         try:
+            run = self.encoder.prepare(ordered, role)
+            work = self.runtime.device.submit(
+                lambda: self.pace.timed(lambda: _traced(run, len(ordered)), cost), bulk=bulk
+            )
             rows = self.runtime.result_of(work, hold).tolist()
             return dict(zip(contents, rows, strict=True)), {}
         except (ContentError, ModelError) as exc:
@@ -71,6 +72,7 @@ class Encoding:
             errors |= failed
         return vectors, errors
 
-    def _encode(self, contents: Sequence[LoadedContent], role: Role) -> NDArray[np.float32]:
-        with telemetry.span("repick.encode", contents=len(contents)):
-            return self.encoder.encode(contents, role)
+
+def _traced(run: Callable[[], NDArray[np.float32]], contents: int) -> NDArray[np.float32]:
+    with telemetry.span("repick.encode", contents=contents):
+        return run()

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import structlog
 from celery import Celery
+from PIL.Image import Image
 from prometheus_client import CollectorRegistry
 
 from repick import telemetry
@@ -29,10 +30,15 @@ from repick.store import contents, slices, stages
 from repick.store.database import Connection, Database
 from repick.store.slices import Dispatch, LeaseLost
 from worker.device import Device
+from worker.fine.lru import ByteLRU
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+IMAGE_BYTES = 64 * 1024 * 1024
+ASK_AGAIN_S = 0.25
+"""How often a batch that waits in line asks whether it should leave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,10 @@ class Runtime:
     device: Device
     owner: str
     figures: WorkerFigures = field(default_factory=lambda: WorkerFigures(CollectorRegistry()))
+    images: ByteLRU[tuple[int, bytes], Image] = field(
+        default_factory=lambda: ByteLRU(IMAGE_BYTES, _nbytes)
+    )
+    """Decoded images used last, by tenant and hash: jobs over one corpus meet the same ones."""
 
     @property
     def lease(self) -> timedelta:
@@ -72,27 +82,44 @@ class Runtime:
             return ContentError("content_missing", "the content is not there any more")
         if one.media is None:
             return LoadedContent(content_id, one.text, instruction=one.instruction)
-        try:
-            image = decode_image(self.media.get(tenant_id, one.media.sha256), policy)
-        except ContentError as exc:
-            return exc
+        key = tenant_id, one.media.sha256
+        image = self.images.get(key)
+        if image is None:
+            try:
+                image = decode_image(self.media.get(*key), policy)
+            except ContentError as exc:
+                return exc
+            self.images.put(key, image)
         return LoadedContent(content_id, one.text, image, one.media.sha256, one.instruction)
 
-    def result_of(self, work: Future[T], hold: Callable[[Connection], None]) -> T:
+    def result_of(
+        self,
+        work: Future[T],
+        hold: Callable[[Connection], None],
+        withdraw: Callable[[Connection], bool] | None = None,
+    ) -> T:
         """Wait for a batch in the device's line, holding its lease for as long as the line moves.
 
         A line that stands still holds nothing: the watchdog ends the process, or the lease runs
-        out. Raises what the batch raised, and LeaseLost.
+        out. `withdraw` is asked again and again whether to leave the line before the batch starts.
+        Raises what the batch raised, LeaseLost, and CancelledError where it left the line.
         """
-        seen = -1
+        third = self.lease.total_seconds() / 3
+        pause = third if withdraw is None else min(third, ASK_AGAIN_S)
+        seen, held_at = -1, time.monotonic()
         while True:
             try:
-                return work.result(timeout=self.lease.total_seconds() / 3)
+                return work.result(timeout=pause)
             except FutureTimeout:
                 if work.done():
                     raise  # the batch itself raised it
-            if self.device.batches != seen:
-                seen = self.device.batches
+            if withdraw is not None and not work.running():
+                with self.database.begin() as connection:
+                    leave = withdraw(connection)
+                if leave and work.cancel():
+                    raise CancelledError
+            if self.device.batches != seen and time.monotonic() - held_at >= third:
+                seen, held_at = self.device.batches, time.monotonic()
                 with self.database.begin() as connection:
                     hold(connection)
 
@@ -140,6 +167,10 @@ class Runtime:
                 stages.close_failed(connection, held, self.settings.slice_pairs) if ended else None
             )
         self.dispatch(opened)
+
+
+def _nbytes(image: Image) -> int:
+    return image.width * image.height * len(image.getbands())
 
 
 def owner_name(role: str) -> str:

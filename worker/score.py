@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -14,12 +15,19 @@ from repick.errors import ContentError, ModelError
 from repick.jobs import MAX_ATTEMPTS, PairFailure, PairScore, Slice
 from repick.specs import ScorerSpec
 from repick.store import ledger, slices
+from repick.store.database import Connection
 from repick.store.ledger import OpenPair, Verdict, Work
 from worker.fine.scorer import FineModel, PreparedPair
+from worker.line import Joint
 from worker.pace import Pace
 from worker.runtime import Runtime
 
 log = structlog.get_logger(__name__)
+
+PASS_TOKENS = 2048
+FIRST_PAIRS = 8
+PATIENCE_S = 3.0
+"""How long a bulk batch waits behind interactive ones before its slice is given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,7 @@ class _Batch:
     pairs: tuple[OpenPair, ...]
     failures: Mapping[OpenPair, PairFailure]
     scores: Future[list[PairScore | PairFailure]]
+    submitted: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,9 @@ class SliceScorer:
     specs: Mapping[str, ScorerSpec]
     provenance_id: int
     pace: Pace
+    pass_tokens: Callable[[], int] = lambda: PASS_TOKENS
+    """Tokens that fill a forward pass: up to so many, pairs of several jobs are scored as one."""
+    patience_s: float = PATIENCE_S
 
     def run(self, held: Slice) -> bool:
         """Score what the ledger does not have, a commit a batch, and end the slice.
@@ -58,16 +70,28 @@ class SliceScorer:
         self.runtime.figures.pairs(reused=held.last - held.first + 1 - len(work.pairs))
         ahead: _Batch | None = None
         verdict = Verdict.GO_ON
-        for ready in self._prepared(held, work):
-            with self.runtime.database.begin() as connection:
-                verdict = ledger.may_go_on(connection, held)
-            if verdict is not Verdict.GO_ON:
-                break
-            behind = self._submit(held, work, ready)
+        try:
+            for ready in self._prepared(held, work):
+                with self.runtime.database.begin() as connection:
+                    verdict = ledger.may_go_on(connection, held)
+                if verdict is not Verdict.GO_ON:
+                    break
+                behind, ahead = ahead, self._submit(held, work, ready)
+                self._commit(held, work, behind)
             self._commit(held, work, ahead)
-            ahead = behind
-        self._commit(held, work, ahead)
+        except CancelledError:
+            return self._leave(held)
+        finally:
+            if ahead is not None:
+                ahead.scores.cancel()  # where the work ends early, it need not begin
         return self._end(held, verdict)
+
+    def _leave(self, held: Slice) -> bool:
+        """A batch left the line: the slice is given back, unless it is nobody's to give by now."""
+        with self.runtime.database.begin() as connection:
+            if ledger.may_go_on(connection, held) is not Verdict.STOP:
+                slices.release(connection, held)
+        return False
 
     def _end(self, held: Slice, verdict: Verdict) -> bool:
         if verdict is Verdict.GIVE_WAY:
@@ -80,8 +104,12 @@ class SliceScorer:
     def _prepared(self, held: Slice, work: Work) -> Iterator[_Ready]:
         """Batches in order, each of as many pairs as the pace allows by their tokens."""
         spec, size = self.specs[work.scorer_fingerprint], self.runtime.settings.batch_pairs
-        for start in range(0, len(work.pairs), size):
-            prepared, failures = self._prepare(held, spec, work.pairs[start : start + size])
+        start = 0
+        while start < len(work.pairs):
+            # A device that has nothing to do gets its first batch soon.
+            count = size if self.runtime.device.busy else min(size, FIRST_PAIRS)
+            prepared, failures = self._prepare(held, spec, work.pairs[start : start + count])
+            start += count
             left = list(prepared.items())
             while left or failures:
                 # At the last attempt each goes alone, so that a bad one spoils no neighbour.
@@ -107,8 +135,36 @@ class SliceScorer:
     def _submit(self, held: Slice, work: Work, ready: _Ready) -> _Batch:
         pairs = list(ready.pairs.values())
         last = held.attempts >= MAX_ATTEMPTS
-        scores = self.runtime.device.submit(lambda: self._traced(pairs, last), bulk=work.bulk)
+        scores = self.runtime.device.submit(
+            lambda: self._traced(pairs, last),
+            bulk=work.bulk,
+            joint=None if last or not pairs else self._joint(work, pairs),
+        )
         return _Batch(tuple(ready.pairs), ready.failures, scores)
+
+    def _joint(self, work: Work, pairs: Sequence[PreparedPair]) -> Joint:
+        """Pairs of other jobs may fill the forward pass that these leave half empty."""
+        return Joint(
+            key=work.scorer_fingerprint,
+            pieces=pairs,
+            cost=_total(pairs),
+            room=lambda: min(self.pace.size, self.pass_tokens()),
+            together=self._timed,
+            around=lambda: telemetry.span("repick.batch", pairs=len(pairs)),
+        )
+
+    def _timed(self, pairs: Sequence[PreparedPair]) -> list[PairScore]:
+        return self.pace.timed(lambda: self.model.score(pairs), _total(pairs))
+
+    def _should_leave(self, connection: Connection, held: Slice, work: Work, batch: _Batch) -> bool:
+        """Whether a batch that waits in line should not start: cancelled, or in the way.
+
+        Bulk work also gives its slice back where interactive batches keep it from the device.
+        """
+        if ledger.may_go_on(connection, held) is not Verdict.GO_ON:
+            return True
+        waited = time.monotonic() - batch.submitted
+        return work.bulk and waited > self.patience_s and self.runtime.device.line.urgent
 
     def _traced(self, ready: list[PreparedPair], last: bool) -> list[PairScore | PairFailure]:
         with telemetry.span("repick.batch", pairs=len(ready)):
@@ -121,9 +177,8 @@ class SliceScorer:
         """
         if not ready:
             return []
-        units = sum(pair.length for pair in ready)
         try:
-            return list(self.pace.timed(lambda: self.model.score(ready), units))
+            return list(self._timed(ready))
         except Exception as exc:
             code = exc.code if isinstance(exc, ModelError) else "scoring_error"
             if code != "not_finite" and not last:
@@ -139,6 +194,7 @@ class SliceScorer:
         scored = self.runtime.result_of(
             batch.scores,
             lambda connection: slices.hold(connection, held, self.runtime.lease),
+            lambda connection: self._should_leave(connection, held, work, batch),
         )
         results = dict(zip(batch.pairs, scored, strict=True))
         scores = {p: one for p, one in results.items() if isinstance(one, PairScore)}
@@ -155,6 +211,10 @@ class SliceScorer:
             )
         broken = len(batch.failures) + len(failed)
         self.runtime.figures.pairs(scored=len(scores), failed=broken)
+
+
+def _total(pairs: Sequence[PreparedPair]) -> int:
+    return sum(pair.length for pair in pairs)
 
 
 def _tokens(ready: tuple[OpenPair, PreparedPair]) -> int:

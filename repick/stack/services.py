@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -82,7 +83,10 @@ def _of_demo(settings: Settings, demo: Mapping[str, object]) -> dict[str, object
 
 def services(variables: dict[str, str]) -> list[Service]:
     """Every process, in the order in which they start."""
-    shared = {"PYTHONUNBUFFERED": "1", **variables}
+    # Threads of one operation that spin while they wait for each other stand still for
+    # milliseconds where these processes and others share the cores (docs/performance.md).
+    policy = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+    shared = {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": policy, **variables}
     return [
         Service(name, [sys.executable, "-m", *module], shared) for name, module in _MODULES.items()
     ]

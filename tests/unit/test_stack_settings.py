@@ -8,7 +8,7 @@ import pytest
 
 from repick.settings import Settings
 from repick.stack.addresses import Addresses
-from repick.stack.services import LocalSecrets, environment
+from repick.stack.services import LocalSecrets, environment, services
 
 DEMO = {
     "encoder": "demo/encoder",
@@ -50,3 +50,12 @@ def test_an_encoder_of_the_user_leaves_the_demos_scorer_as_it_is() -> None:
     assert (found["REPICK_ENCODER"], found["REPICK_SCORER"]) == ("mine", "demo/judge")
     assert "REPICK_ENCODER_NAME" not in found
     assert (found["REPICK_MIN_PIXELS"], found["REPICK_MAX_PIXELS"]) == ("9216", "5")
+
+
+def test_threads_of_a_stacks_processes_do_not_spin_unless_told_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert {one.environment["OMP_WAIT_POLICY"] for one in services({})} == {"PASSIVE"}
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert {one.environment["OMP_WAIT_POLICY"] for one in services({})} == {"ACTIVE"}

@@ -13,6 +13,9 @@ from worker.fine.kernels import record
 from worker.fine.prefix import Prefix
 from worker.fine.tree import Node
 
+ROWS = 64
+"""Rows of a run that are attended to at once on the CPU: what they must not see is not computed,
+where the library's causal kernel computes nearly all of it for runs of some hundred tokens."""
 _SLACK = 1.125
 """The longest run of a block over its shortest: beyond it padding costs more than another call."""
 
@@ -66,7 +69,9 @@ class BlockKernel:
         """Each row of the runs sees the whole context and its own run up to itself."""
         length, seen = block.rows.shape[1], keys.shape[2]
         found = _take(block, query)
-        if seen - length < length // 2 or query.device.type != "cpu":
+        if query.device.type == "cpu" and query.dtype is torch.float32 and length > ROWS:
+            found = by_rows(found, keys, values, scale)
+        elif seen - length < length // 2 or query.device.type != "cpu":
             found = _causal(found, keys, values, scale)
         else:
             found = _sdpa(found, keys, values, self._mask(length, seen, query), scale)
@@ -160,6 +165,30 @@ def _attend_ends(
         mask = torch.cat([context, block.real], dim=1)[:, None, None]  # (b, 1, 1, C + L)
     rows = query[:, block.answers].transpose(0, 1)[:, :, None]  # (b, H, 1, d)
     out[block.answers] = _sdpa(rows, keys, values, mask, scale)[:, :, 0]
+
+
+def by_rows(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+    """Rows (b, H, L, d) behind a context, some at a time, each up to what its last one sees.
+
+    Heads that share a key are rows of one product. In float32, as the scores are rounded to it.
+    """
+    b, heads, length, width = query.shape
+    groups, context = heads // keys.shape[1], keys.shape[2] - length
+    asking = query.reshape(-1, groups, length, width)
+    nothing = query.new_zeros(1, 1, 1)
+    output = torch.empty_like(asking)
+    keys, values = keys.flatten(0, 1).transpose(1, 2), values.flatten(0, 1)  # (b·K, d, S), …
+    for start in range(0, length, ROWS):
+        end = min(length, start + ROWS)
+        rows, seen = asking[:, :, start:end], context + end
+        scores = torch.baddbmm(  # (b·K, G·rows, seen)
+            nothing, rows.flatten(1, 2), keys[:, :, :seen], beta=0, alpha=scale
+        )
+        later = scores.new_full((end - start, end - start), float("-inf")).triu_(1)
+        scores.view(len(scores), groups, end - start, seen)[..., seen - (end - start) :] += later
+        found = torch.bmm(scores.softmax(-1), values[:, :seen])
+        output[:, :, start:end] = found.view(rows.shape)
+    return output.view(b, heads, length, width)
 
 
 def _causal(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from repick.settings import Settings
+
 _MIB = 1024 * 1024
 
 
@@ -36,3 +38,18 @@ class MemoryLimits:
             share = torch.cuda.get_device_properties(device).total_memory // 16
             return cls(16_384, share, 4096 * _MIB, share)
         return cls(8192, 512 * _MIB, 0, 512 * _MIB)
+
+    @classmethod
+    def chosen(cls, settings: Settings, device: torch.device) -> MemoryLimits:
+        """What the settings say, and what suits the device where they say nothing."""
+        suits = cls.of(device)
+        return cls(
+            suits.batch_tokens if settings.pass_tokens is None else settings.pass_tokens,
+            _bytes(settings.vision_mib, suits.vision_bytes),
+            _bytes(settings.vision_host_mib, suits.host_bytes),
+            _bytes(settings.prefix_mib, suits.prefix_bytes),
+        )
+
+
+def _bytes(mib: int | None, otherwise: int) -> int:
+    return otherwise if mib is None else mib * _MIB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worker.fine.attention import window_attention
-from worker.fine.blocks import BlockKernel
+from worker.fine.blocks import ROWS, BlockKernel, by_rows
 from worker.fine.kernels import VarlenKernel
 from worker.fine.prefix import Prefix
 from worker.fine.prompts import TextSegment
@@ -207,3 +208,23 @@ def test_16_bit_logits_are_summed_in_float32_on_the_device() -> None:
     assert found.dtype is torch.float32
     exact = rows.double() @ head.double().T
     assert float((found.double() - exact).abs().max()) < 1e-3 * math.sqrt(512)
+
+
+@pytest.mark.parametrize("length", [ROWS + 1, 2 * ROWS, 3 * ROWS + 5])
+@pytest.mark.parametrize("context", [0, 1, 14, 500])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_rows_at_a_time_see_what_a_masked_product_shows_them(
+    length: int, context: int, groups: int
+) -> None:
+    generator = torch.Generator().manual_seed(length + context)
+    draw = partial(torch.randn, generator=generator)
+    query = draw(3, 2 * groups, length, 16)
+    keys, values = (draw(3, 2, context + length, 16) for _ in range(2))
+    mask = torch.ones(length, context + length).tril(context).bool()
+    expected = F.scaled_dot_product_attention(
+        query, keys, values, attn_mask=mask, scale=0.3, enable_gqa=True
+    )
+    found = by_rows(query, keys, values, 0.3)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 2e-6
+    assert not torch.allclose(by_rows(query, keys, values.flip(2), 0.3), expected, atol=1e-2)

@@ -219,6 +219,7 @@ def use_ours(model: Any) -> None:
     """Give a model's vision tower our attention and patch projection, and its language SDPA."""
     register()
     model.set_attn_implementation({"text_config": "sdpa", "vision_config": WINDOWS})
+    _activate(model, in_place=True)
     tower = model.model.visual
     if not isinstance(tower.patch_embed, PatchProjection):
         tower.patch_embed = PatchProjection(tower.patch_embed)
@@ -227,9 +228,17 @@ def use_ours(model: Any) -> None:
 def use_the_librarys(model: Any) -> None:
     """Undo `use_ours`."""
     model.set_attn_implementation({"text_config": "sdpa", "vision_config": "sdpa"})
+    _activate(model, in_place=False)
     tower = model.model.visual
     if isinstance(tower.patch_embed, PatchProjection):
         tower.patch_embed = tower.patch_embed.replaced
+
+
+def _activate(model: Any, *, in_place: bool) -> None:
+    """SiLU of a feed-forward network in its projection's own memory, which nothing else reads."""
+    for layer in model.model.language_model.layers:
+        if layer.mlp.config.hidden_act == "silu":
+            layer.mlp.act_fn = nn.SiLU(inplace=in_place)
 
 
 def gated_decoder(model: Any) -> Decoder:
