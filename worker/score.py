@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -36,7 +37,15 @@ class _Batch:
 
     pairs: tuple[OpenPair, ...]
     failures: Mapping[OpenPair, PairFailure]
-    scores: Future[list[PairScore | PairFailure]]
+    scores: Future[_Scored]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """What a batch came to, in its pairs' order, and how many seconds the device took."""
+
+    results: list[PairScore | PairFailure]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +119,11 @@ class SliceScorer:
         scores = self.runtime.device.submit(lambda: self._traced(pairs, last), bulk=work.bulk)
         return _Batch(tuple(ready.pairs), ready.failures, scores)
 
-    def _traced(self, ready: list[PreparedPair], last: bool) -> list[PairScore | PairFailure]:
+    def _traced(self, ready: list[PreparedPair], last: bool) -> _Scored:
+        started = time.monotonic()
         with telemetry.span("repick.batch", pairs=len(ready)):
-            return self._score(ready, last)
+            results = self._score(ready, last)
+        return _Scored(results, time.monotonic() - started)
 
     def _score(self, ready: list[PreparedPair], last: bool) -> list[PairScore | PairFailure]:
         """Scores in order; a pair whose figures are not finite fails alone, not its batch.
@@ -140,7 +151,7 @@ class SliceScorer:
             batch.scores,
             lambda connection: slices.hold(connection, held, self.runtime.lease),
         )
-        results = dict(zip(batch.pairs, scored, strict=True))
+        results = dict(zip(batch.pairs, scored.results, strict=True))
         scores = {p: one for p, one in results.items() if isinstance(one, PairScore)}
         failed = {p: one for p, one in results.items() if isinstance(one, PairFailure)}
         with self.runtime.database.begin() as connection:
@@ -152,6 +163,7 @@ class SliceScorer:
                 {**batch.failures, **failed},
                 self.provenance_id,
                 self.runtime.lease,
+                scored.seconds,
             )
         broken = len(batch.failures) + len(failed)
         self.runtime.figures.pairs(scored=len(scores), failed=broken)

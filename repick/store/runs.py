@@ -64,7 +64,8 @@ def insert_run(
         state=RunState.RUNNING,
         window_until=window_until,
     )
-    return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
+    taken = statement.on_conflict_do_nothing().returning(schedule_run.c.run_id)
+    return connection.execute(taken).first() is not None
 
 
 def by_id(

@@ -124,7 +124,7 @@ def test_flower_shows_the_finished_task_by_name_and_job_id(stack: Stack, tenant:
     assert {"coarse", "fine"} <= kinds
     queues = {queue["name"] for one in workers.values() for queue in one["active_queues"]}
     coarse, fine = "coarse.clip-tiny-untrained", "fine.qwen2.5-vl-tiny-untrained"
-    assert queues == {"rank", coarse, f"{coarse}.bulk", fine, f"{fine}.bulk"}
+    assert queues == {"rank", "rank.bulk", coarse, f"{coarse}.bulk", fine, f"{fine}.bulk"}
     assert httpx.get(f"{stack.flower_url}/api/tasks", trust_env=False).status_code == 401
 
 
