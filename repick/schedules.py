@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import takewhile
@@ -55,21 +57,25 @@ def next_tick(cron: str, time_zone: str, after: datetime) -> datetime:
     it, one in the hour that is repeated comes once. Raises InvalidField.
     """
     try:
-        ticks = CronSim(cron, after.astimezone(zone(time_zone)))
-        return next(ticks).astimezone(UTC)
+        return next(_ticks(cron, time_zone, after))
     except (CronSimError, StopIteration) as exc:
         detail = "five fields are wanted, as in `0 2 * * *`, that come at least once in fifty years"
         raise InvalidField("cron", detail, code="invalid_cron") from exc
 
 
+def _ticks(cron: str, time_zone: str, after: datetime) -> Iterator[datetime]:
+    """Raises CronSimError."""
+    if len(cron.split()) != 5:
+        raise CronSimError("five fields are wanted")  # the library takes seconds as a sixth
+    local = CronSim(cron, after.astimezone(zone(time_zone)))
+    # From within the hour that is repeated, the library begins with the tick before it.
+    return (tick for one in local if (tick := one.astimezone(UTC)) > after)
+
+
 def ticks_between(cron: str, time_zone: str, first: datetime, last: datetime) -> list[datetime]:
     """The ticks in first < tick ≤ last, in UTC, the last 1,000 at most. Raises InvalidField."""
-    local = CronSim(cron, first.astimezone(zone(time_zone)))
-    instants = (tick.astimezone(UTC) for tick in local)
-    found: list[datetime] = []
-    for tick in takewhile(lambda one: one <= last, instants):
-        found = [*found[-999:], tick]
-    return found
+    ticks = _ticks(cron, time_zone, first)
+    return list(deque(takewhile(lambda one: one <= last, ticks), maxlen=1000))
 
 
 def tick_of_date(cron: str, time_zone: str, day: date) -> datetime | None:
