@@ -19,7 +19,7 @@ ZONE, CRON = "Europe/Berlin", "30 2 * * *"
 SPRING = datetime(2026, 3, 4, 12, tzinfo=UTC)
 AUTUMN = datetime(2026, 10, 1, 12, tzinfo=UTC)
 TICKS_EACH = 50
-KILLS = 8
+KILLS = 6
 
 
 @contextmanager
