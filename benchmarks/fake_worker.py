@@ -23,7 +23,7 @@ from repick.logs import configure
 from repick.settings import Settings
 from repick.specs import EncoderSpec, ScorerSpec, fingerprint
 from repick.store import registry
-from repick.store.stages import RANK_QUEUE
+from repick.store.stages import coarse_queues
 from worker.embed import Embedder
 from worker.encoding import IMAGE_COST, Encoding
 from worker.pace import Pace
@@ -104,7 +104,7 @@ def main(role: str) -> int:
     configure(role)
     settings = Settings()
     base = ENCODER.queue if role == "coarse" else SCORER.queue
-    queues = [RANK_QUEUE] * (role == "coarse") + [base, bulk_queue(base)]
+    queues = coarse_queues(base) if role == "coarse" else [base, bulk_queue(base)]
     with opened(settings, role, queues) as runtime:
         encoder, fine = registered(runtime)
         log.info("serving", model="none")

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     metrics_port: int = 0
     """Where a worker or the sweep answers Prometheus; 0 is off. The API has its own /metrics."""
     metrics_host: str = "127.0.0.1"
+    nightly_jobs_per_tenant: Annotated[int, Field(ge=1)] = 2
+    """Nightly jobs of a tenant that are worked on at once; the others wait in line."""
     sweep_interval_s: float = 5.0
     exact_search_rows: int = 20_000
     """Above this many vectors a space is searched through its own HNSW index."""

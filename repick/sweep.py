@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from repick import telemetry
+from repick import nightly, telemetry
 from repick.errors import NotFound, Unavailable
 from repick.jobs import Slice, bulk_queue
 from repick.logs import configure
@@ -45,6 +45,7 @@ class Sweep:
 
     def tick(self) -> int:
         """One round; gives how many messages were published. Raises Unavailable."""
+        nightly.sweep(self.database, self.settings)
         published = self._publish_slices() + self._publish_embeddings()
         self._end_late()
         self._end_lost()

@@ -30,6 +30,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    Time,
     UniqueConstraint,
     Uuid,
     func,
@@ -38,6 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from repick.jobs import JobKind, JobState, SliceState, Stage
+from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
 
 metadata = MetaData(
     naming_convention={
@@ -345,6 +347,8 @@ job = Table(
     Column("blend", Double, nullable=False, server_default="0"),
     Column("min_score", Double),
     _time("deadline"),
+    _time("not_before"),
+    Column("device_s", Double, nullable=False, server_default="0"),
     _json("warnings", "[]"),
     Column("error", JSONB(none_as_null=True)),
     Column("trace", Text),
@@ -378,6 +382,12 @@ job = Table(
         "metadata",
         postgresql_using="gin",
         postgresql_ops={"metadata": "jsonb_path_ops"},
+    ),
+    Index(
+        "ix_job_nightly",
+        "tenant_id",
+        "id",
+        postgresql_where=text("kind = 'nightly' AND finished_at IS NULL"),
     ),
     Index("ix_job_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),
     Index(
@@ -415,6 +425,7 @@ job_query = Table(
     Column("content_id", BigInteger, nullable=False),
     Column("search", Text),
     Column("matching", BigInteger),
+    Column("standing_query", Text),
     Column("error", JSONB(none_as_null=True)),
     PrimaryKeyConstraint("job_id", "query_no"),
     _of_job("fk_job_query_job"),
@@ -424,6 +435,12 @@ job_query = Table(
         name="fk_job_query_content",
     ),
     Index("ix_job_query_content", "tenant_id", "content_id"),
+    Index(
+        "ix_job_query_standing",
+        "job_id",
+        "standing_query",
+        postgresql_where=text("standing_query IS NOT NULL"),
+    ),
 )
 
 candidate = Table(
@@ -555,4 +572,125 @@ ranking = Table(
         ),
         name="one_length",
     ),
+)
+
+# --- schedules -----------------------------------------------------------------------------------
+
+
+def _of_corpus(name: str) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["tenant_id", "corpus_id"],
+        ["corpus.tenant_id", "corpus.id"],
+        name=name,
+        ondelete="CASCADE",
+    )
+
+
+standing_query = Table(
+    "standing_query",
+    metadata,
+    _tenant(),
+    Column("corpus_id", BigInteger, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("content_id", BigInteger, nullable=False),
+    Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
+    _json("metadata"),
+    _now("created_at"),
+    _now("updated_at"),
+    PrimaryKeyConstraint("tenant_id", "corpus_id", "external_id"),
+    _of_corpus("fk_standing_query_corpus"),
+    ForeignKeyConstraint(
+        ["tenant_id", "content_id"],
+        ["content.tenant_id", "content.id"],
+        name="fk_standing_query_content",
+    ),
+    Index("ix_standing_query_content", "tenant_id", "content_id"),
+)
+
+query_vector = Table(
+    "query_vector",
+    metadata,
+    _tenant(),
+    Column("encoder_id", ForeignKey("encoder.id"), nullable=False),
+    Column("content_id", BigInteger, nullable=False),
+    Column("vector", HALFVEC, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "encoder_id", "content_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "content_id"],
+        ["content.tenant_id", "content.id"],
+        name="fk_query_vector_content",
+        ondelete="CASCADE",
+    ),
+    Index("ix_query_vector_content", "tenant_id", "content_id"),
+)
+
+schedule = Table(
+    "schedule",
+    metadata,
+    _tenant(),
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("corpus_id", BigInteger, nullable=False),
+    Column("cron", Text, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("missed", enumeration(MissedPolicy, "missed_policy"), nullable=False),
+    Column("until", Time),
+    Column("after_until", enumeration(WindowPolicy, "window_policy"), nullable=False),
+    Column("scorer", Text),
+    Column("k", Integer, nullable=False),
+    Column("top_n", Integer, nullable=False),
+    Column("filter", JSONB(none_as_null=True)),
+    Column("blend", Double, nullable=False, server_default="0"),
+    Column("min_score", Double),
+    Column("tags", ARRAY(Text)),
+    _json("alarms"),
+    _json("metadata"),
+    _time("paused_at"),
+    _time("next_at"),
+    Column("latest_run", Uuid),
+    _time("latest_tick"),
+    _time("latest_at"),
+    _now("created_at"),
+    _now("updated_at"),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "name"),
+    _of_corpus("fk_schedule_corpus"),
+    CheckConstraint("top_n BETWEEN 1 AND k", name="top_n"),
+    CheckConstraint("blend BETWEEN 0 AND 1", name="blend"),
+    CheckConstraint("min_score BETWEEN 0 AND 1", name="min_score"),
+    CheckConstraint("num_nulls(latest_run, latest_tick, latest_at) IN (0, 3)", name="latest"),
+    Index("ix_schedule_corpus", "tenant_id", "corpus_id"),
+    Index("ix_schedule_next", "next_at", postgresql_where=text("paused_at IS NULL")),
+)
+
+# No foreign key to its job: what a run says of itself outlives the job's partition.
+schedule_run = Table(
+    "schedule_run",
+    metadata,
+    _tenant(),
+    Column("schedule_id", BigInteger, nullable=False),
+    Column("tick", DateTime(timezone=True), nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    Column("trigger", enumeration(Trigger, "run_trigger"), nullable=False),
+    Column("state", enumeration(RunState, "run_state"), nullable=False),
+    _json("reasons", "[]"),
+    _json("figures"),
+    _now("created_at"),
+    _time("window_until"),
+    _time("settled_at"),
+    _time("published_at"),
+    _time("confirmed_at"),
+    Column("confirmed_by", Text),
+    PrimaryKeyConstraint("tenant_id", "schedule_id", "tick"),
+    UniqueConstraint("tenant_id", "run_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "schedule_id"],
+        ["schedule.tenant_id", "schedule.id"],
+        name="fk_schedule_run_schedule",
+        ondelete="CASCADE",
+    ),
+    CheckConstraint("(settled_at IS NULL) = (state = 'running')", name="settled"),
+    CheckConstraint("(published_at IS NOT NULL) = (state = 'published')", name="published"),
+    Index("ix_schedule_run_settled", "settled_at"),
+    Index("ix_schedule_run_running", "created_at", postgresql_where=text("state = 'running'")),
 )

@@ -20,7 +20,7 @@ from repick.logs import configure
 from repick.settings import Settings
 from repick.specs import ImageLimits, LengthPolicy, Readout, ScorerSpec, fingerprint
 from repick.store import registry
-from repick.store.stages import RANK_QUEUE
+from repick.store.stages import coarse_queues
 from worker.checkpoints import open_checkpoint
 from worker.coarse import Encoder
 from worker.embed import Embedder
@@ -58,7 +58,7 @@ def coarse(settings: Settings) -> int:
     checkpoint = open_checkpoint(settings.encoder, settings.encoder_name)
     encoder = Encoder.load(checkpoint, device=settings.device, dtype=settings.dtype)
     queue = encoder.spec.queue
-    with opened(settings, "coarse", [RANK_QUEUE, queue, bulk_queue(queue)]) as runtime:
+    with opened(settings, "coarse", coarse_queues(queue)) as runtime:
         with runtime.database.begin() as connection:
             ids = [registry.register_encoder(connection, encoder.spec)]
         pace = Pace(settings.embed_batch * IMAGE_COST, first=IMAGE_COST)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from repick.content import LoadedContent
 from repick.errors import ContentError
 from repick.jobs import Slice
-from repick.store import ledger, slices, stages
+from repick.store import ledger, query_vectors, slices, stages
 from repick.store.ledger import Verdict
 from repick.store.queries import (
     OpenQuery,
@@ -52,6 +52,37 @@ class Retriever:
             slices.hold(connection, held, self.runtime.lease)
 
     def _batch(self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]) -> None:
+        known = self._known(held, task, queries)
+        new = tuple(query for query in queries if query.content_id not in known)
+        vectors, errors = self._encoded(held, new)
+        contents = {query.query_no: query.content_id for query in queries}
+        with self.runtime.database.begin() as connection:
+            slices.renew(connection, held, self.runtime.lease)
+            for query_no, error in errors.items():
+                reason = {"code": error.code, "detail": error.detail}
+                stages.fail_query(connection, held.job_id, query_no, reason)
+            if task.standing:
+                fresh = {contents[query_no]: vector for query_no, vector in vectors.items()}
+                query_vectors.keep(connection, held.tenant_id, task.space.encoder_id, fresh)
+            vectors |= {no: known[content] for no, content in contents.items() if content in known}
+            for query_no, vector in sorted(vectors.items()):
+                search_into(connection, held, task, query_no, vector)
+            warn_of_pending(connection, held, task.space)
+
+    def _known(
+        self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]
+    ) -> dict[int, list[float]]:
+        """Vectors by content that an earlier run of the same standing queries has kept."""
+        if not task.standing:
+            return {}
+        ids = [query.content_id for query in queries]
+        with self.runtime.database.begin() as connection:
+            return query_vectors.kept(connection, held.tenant_id, task.space.encoder_id, ids)
+
+    def _encoded(
+        self, held: Slice, queries: tuple[OpenQuery, ...]
+    ) -> tuple[dict[int, list[float]], dict[int, ContentError]]:
+        """Vectors, and why there is none, by query number."""
         loaded = self.runtime.load(held.tenant_id, [query.content_id for query in queries])
         by_no = {query.query_no: loaded[query.content_id] for query in queries}
         readable = {no: one for no, one in by_no.items() if isinstance(one, LoadedContent)}
@@ -62,11 +93,4 @@ class Retriever:
             lambda connection: slices.hold(connection, held, self.runtime.lease),
             bulk=False,
         )
-        with self.runtime.database.begin() as connection:
-            slices.renew(connection, held, self.runtime.lease)
-            for query_no, error in (errors | unencodable).items():
-                reason = {"code": error.code, "detail": error.detail}
-                stages.fail_query(connection, held.job_id, query_no, reason)
-            for query_no, vector in vectors.items():
-                search_into(connection, held, task, query_no, vector)
-            warn_of_pending(connection, held, task.space)
+        return vectors, errors | unencodable

@@ -24,6 +24,9 @@ from worker.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
+_Judged = tuple[PairScore | PairFailure, float]
+"""What a pair came to, and its part of the seconds that the device took."""
+
 PASS_TOKENS = 2048
 FIRST_PAIRS = 8
 PATIENCE_S = 3.0
@@ -44,7 +47,7 @@ class _Batch:
 
     pairs: tuple[OpenPair, ...]
     failures: Mapping[OpenPair, PairFailure]
-    scores: Future[list[PairScore | PairFailure]]
+    scores: Future[list[_Judged]]
     submitted: float = field(default_factory=time.monotonic)
 
 
@@ -153,8 +156,11 @@ class SliceScorer:
             around=lambda: telemetry.span("repick.batch", pairs=len(pairs)),
         )
 
-    def _timed(self, pairs: Sequence[PreparedPair]) -> list[PairScore]:
-        return self.pace.timed(lambda: self.model.score(pairs), _total(pairs))
+    def _timed(self, pairs: Sequence[PreparedPair]) -> list[_Judged]:
+        started, total = time.monotonic(), _total(pairs)
+        scores = self.pace.timed(lambda: self.model.score(pairs), total)
+        a_token = (time.monotonic() - started) / max(1, total)
+        return [(one, a_token * pair.length) for one, pair in zip(scores, pairs, strict=True)]
 
     def _should_leave(self, connection: Connection, held: Slice, work: Work, batch: _Batch) -> bool:
         """Whether a batch that waits in line should not start: cancelled, or in the way.
@@ -166,9 +172,10 @@ class SliceScorer:
         waited = time.monotonic() - batch.submitted
         return work.bulk and waited > self.patience_s and self.runtime.device.line.urgent
 
-    def _traced(self, ready: list[PreparedPair], last: bool) -> list[PairScore | PairFailure]:
+    def _traced(self, ready: list[PreparedPair], last: bool) -> list[_Judged]:
         with telemetry.span("repick.batch", pairs=len(ready)):
-            return self._score(ready, last)
+            results = self._score(ready, last)
+        return _Scored(results, time.monotonic() - started)
 
     def _score(self, ready: list[PreparedPair], last: bool) -> list[PairScore | PairFailure]:
         """Scores in order; a pair whose figures are not finite fails alone, not its batch.
@@ -178,25 +185,26 @@ class SliceScorer:
         if not ready:
             return []
         try:
-            return list(self._timed(ready))
+            return self._timed(ready)
         except Exception as exc:
             code = exc.code if isinstance(exc, ModelError) else "scoring_error"
             if code != "not_finite" and not last:
                 raise
             if len(ready) == 1:
                 log.exception("pair not scored", code=code)
-                return [PairFailure(code, "the model could not score it", code != "not_finite")]
+                failed = PairFailure(code, "the model could not score it", code != "not_finite")
+                return [(failed, 0.0)]
             return [score for pair in ready for score in self._score([pair], last)]
 
     def _commit(self, held: Slice, work: Work, batch: _Batch | None) -> None:
         if batch is None:
             return
-        scored = self.runtime.result_of(
+        judged = self.runtime.result_of(
             batch.scores,
             lambda connection: slices.hold(connection, held, self.runtime.lease),
             lambda connection: self._should_leave(connection, held, work, batch),
         )
-        results = dict(zip(batch.pairs, scored, strict=True))
+        results = dict(zip(batch.pairs, (one for one, _ in judged), strict=True))
         scores = {p: one for p, one in results.items() if isinstance(one, PairScore)}
         failed = {p: one for p, one in results.items() if isinstance(one, PairFailure)}
         with self.runtime.database.begin() as connection:
@@ -208,6 +216,7 @@ class SliceScorer:
                 {**batch.failures, **failed},
                 self.provenance_id,
                 self.runtime.lease,
+                sum(seconds for _, seconds in judged),
             )
         broken = len(batch.failures) + len(failed)
         self.runtime.figures.pairs(scored=len(scores), failed=broken)

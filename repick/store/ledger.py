@@ -64,12 +64,12 @@ class Verdict(StrEnum):
 
     GO_ON = "go_on"
     STOP = "stop"  # the job has ended, or the slice is somebody else's by now
-    GIVE_WAY = "give_way"  # a bulk slice, and an interactive one waits for the same model
+    GIVE_WAY = "give_way"  # an interactive slice waits for the same model, or a window closed
 
 
 _MAY_GO_ON = text(
     """
-    SELECT s.queue LIKE '%.bulk' AND EXISTS (
+    SELECT coalesce(job.not_before > now(), false) OR s.queue LIKE '%.bulk' AND EXISTS (
         SELECT FROM slice urgent JOIN job ON job.id = urgent.job_id
         WHERE urgent.state = 'waiting' AND urgent.queue || '.bulk' = s.queue
           AND job.finished_at IS NULL
@@ -100,10 +100,11 @@ def commit_batch(
     failures: Mapping[OpenPair, PairFailure],
     provenance_id: int,
     lease: timedelta,
+    device_s: float = 0.0,
 ) -> None:
     """Commit a batch to the ledger and to the job's progress. Raises LeaseLost under an old token.
 
-    Where another worker committed a pair first, its score stays.
+    Where another worker committed a pair first, its score stays. `device_s` is how long it took.
     """
     done = len(scores) + len(failures)
     slices.renew(connection, held, lease, done)
@@ -113,10 +114,10 @@ def commit_batch(
         _mark_failures(connection, held, failures)
     connection.execute(
         text(
-            "UPDATE job SET pairs_done = pairs_done + :done, pairs_failed = pairs_failed + :failed"
-            " WHERE id = :job AND finished_at IS NULL"
+            "UPDATE job SET pairs_done = pairs_done + :done, pairs_failed = pairs_failed + :failed,"
+            " device_s = device_s + :device_s WHERE id = :job AND finished_at IS NULL"
         ),
-        {"done": done, "failed": len(failures), "job": held.job_id},
+        {"done": done, "failed": len(failures), "device_s": device_s, "job": held.job_id},
     )
 
 

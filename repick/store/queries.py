@@ -21,8 +21,12 @@ class OpenQuery:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """A retrieval slice's work: which queries still have no candidates, where, and how many."""
+    """A retrieval slice's work: which queries still have no candidates, where, and how many.
 
+    `standing` queries keep their vectors from run to run.
+    """
+
+    standing: bool
     space: Space
     k: int
     plan: Plan
@@ -32,7 +36,7 @@ class Retrieval:
 def retrieval(connection: Connection, held: Slice) -> Retrieval:
     """What is left of a held retrieval slice. Raises NotFound when its corpus was deleted."""
     job = connection.execute(
-        text("SELECT k, space_id, filter FROM job WHERE id = :job"),
+        text("SELECT k, space_id, filter, kind = 'nightly' AS standing FROM job WHERE id = :job"),
         {"job": held.job_id},
     ).one()
     space = spaces.by_id(connection, job.space_id)
@@ -50,7 +54,7 @@ def retrieval(connection: Connection, held: Slice) -> Retrieval:
     queries = tuple(OpenQuery(row.query_no, row.content_id) for row in rows)
     wanted = filters.parse(job.filter) if job.filter is not None else None
     plan = spaces.plan(connection, space, wanted)
-    return Retrieval(space, job.k, plan, queries)
+    return Retrieval(job.standing, space, job.k, plan, queries)
 
 
 def search_into(

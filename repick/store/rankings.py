@@ -92,32 +92,42 @@ def unranked(connection: Connection, held: Slice) -> list[int]:
     return [row.query_no for row in rows]
 
 
-def candidates(connection: Connection, job_id: UUID, query_no: int) -> list[Candidate]:
-    """A query's candidates in coarse order, with the ledger's scores or their errors."""
+def candidates(
+    connection: Connection, job_id: UUID, query_nos: Sequence[int]
+) -> dict[int, list[Candidate]]:
+    """Candidates by query, in coarse order, with the ledger's scores or their errors."""
     rows = connection.execute(
         text(
-            "SELECT c.item_id, c.external_id, c.content_id, c.coarse_rank, c.coarse_score,"
-            " p.score, p.margin, p.label_mass, p.entropy, p.enhanced_at,"
+            "SELECT c.query_no, c.item_id, c.external_id, c.content_id, c.coarse_rank,"
+            " c.coarse_score, p.score, p.margin, p.label_mass, p.entropy, p.enhanced_at,"
             " coalesce(p.cut_tokens, 0) AS cut_tokens,"
             " c.error_code, c.retryable FROM candidate c"
             " JOIN job ON job.id = c.job_id"
             " JOIN job_query q ON q.job_id = c.job_id AND q.query_no = c.query_no"
             " LEFT JOIN pair_score p ON p.tenant_id = c.tenant_id AND p.query_id = q.content_id"
             " AND p.document_id = c.content_id AND p.scorer_id = job.scorer_id"
-            " WHERE c.job_id = :job AND c.query_no = :query ORDER BY c.coarse_rank"
+            " WHERE c.job_id = :job AND c.query_no = ANY(:queries)"
+            " ORDER BY c.query_no, c.coarse_rank"
         ),
-        {"job": job_id, "query": query_no},
+        {"job": job_id, "queries": list(query_nos)},
     )
-    return [Candidate(**{**row._mapping, "enhanced_at": row.enhanced_at or ()}) for row in rows]
+    found: dict[int, list[Candidate]] = {query_no: [] for query_no in query_nos}
+    for row in rows:
+        facts = {name: one for name, one in row._mapping.items() if name != "query_no"}
+        facts["enhanced_at"] = row.enhanced_at or ()
+        found[row.query_no].append(Candidate(**facts))
+    return found
 
 
-def rank(connection: Connection, held: Slice, query_no: int, ask: Ask) -> None:
-    """Write one query's ranking, or why it has none."""
-    found = candidates(connection, held.job_id, query_no)
-    if error := failure(found, _reason(connection, held)):
-        stages.fail_query(connection, held.job_id, query_no, error)
-        return
-    write(connection, held, query_no, ask, found, ranked(found, ask.readout, ask.order))
+def rank(connection: Connection, held: Slice, query_nos: Sequence[int], ask: Ask) -> None:
+    """Write the rankings of some queries, or why they have none."""
+    by_query = candidates(connection, held.job_id, query_nos)
+    reason = _reason(connection, held)
+    for query_no, found in by_query.items():
+        if error := failure(found, reason):
+            stages.fail_query(connection, held.job_id, query_no, error)
+        else:
+            write(connection, held, query_no, ask, found, ranked(found, ask.readout, ask.order))
 
 
 def _reason(connection: Connection, held: Slice) -> str | None:
@@ -205,7 +215,7 @@ def read(
         ),
         {"job": job_id, "tenant": tenant_id, "after": after, "limit": limit},
     )
-    return [_ranking(row) for row in rows]
+    return [ranking_of(row) for row in rows]
 
 
 def count(connection: Connection, tenant_id: int, job_id: UUID) -> int:
@@ -225,7 +235,8 @@ def query_errors(connection: Connection, tenant_id: int, job_id: UUID) -> list[Q
     return [QueryError(row.query_no, row.error) for row in rows]
 
 
-def _ranking(row: Row[Any]) -> Ranking:
+def ranking_of(row: Row[Any]) -> Ranking:
+    """Of a row of the table."""
     places = zip(
         row.external_ids,
         row.content_ids,

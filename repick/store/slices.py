@@ -45,7 +45,7 @@ _CLAIM = text(
         SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id
         WHERE s.job_id = :job AND s.stage = :stage AND s.attempts < :attempts
           AND (s.state = 'waiting' OR (s.state = 'claimed' AND s.lease_until < now()))
-          AND job.finished_at IS NULL
+          AND job.finished_at IS NULL AND coalesce(job.not_before <= now(), true)
           AND (CAST(:models AS bigint[]) IS NULL
                OR CASE s.stage WHEN 'retrieve' THEN job.encoder_id ELSE job.scorer_id END
                   = ANY(:models))
@@ -196,6 +196,7 @@ _DUE = text(
     FROM (
         SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id
         WHERE s.state IN ('waiting', 'claimed') AND job.finished_at IS NULL
+          AND coalesce(job.not_before <= now(), true)
           AND (s.publish_at <= now() OR s.state = 'waiting' AND s.queue = ANY(:empty))
         ORDER BY s.queue = ANY(:empty) DESC, s.publish_at LIMIT :limit FOR UPDATE OF s SKIP LOCKED
     ) due
@@ -227,7 +228,7 @@ def queues_waited_for(connection: Connection) -> dict[str, int]:
     rows = connection.execute(
         text(
             "SELECT s.queue, count(*) AS n FROM slice s JOIN job ON job.id = s.job_id"
-            " WHERE job.finished_at IS NULL"
+            " WHERE job.finished_at IS NULL AND coalesce(job.not_before <= now(), true)"
             " AND (s.state = 'waiting' OR (s.state = 'claimed' AND s.lease_until < now()))"
             " GROUP BY s.queue"
         )

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from repick.jobs import JobKind, Slice, Stage
+from repick.jobs import JobKind, Slice, Stage, bulk_queue
 from repick.store import endings, slices
 from repick.store.jobs import chunks, insert_slices
 from repick.store.slices import Dispatch
@@ -21,6 +21,12 @@ from repick.store.spaces import Neighbour
 
 RANK_QUEUE = "rank"
 RANK_SLICE_QUERIES = 200
+
+
+def coarse_queues(encoder_queue: str) -> list[str]:
+    """The queues of a coarse worker in the order of service: what is interactive goes first."""
+    interactive = (RANK_QUEUE, encoder_queue)
+    return [*interactive, *(bulk_queue(queue) for queue in interactive)]
 
 
 def close(connection: Connection, held: Slice, slice_pairs: int) -> Dispatch | None:
@@ -198,17 +204,18 @@ def open_scoring(
 
 
 def _open_ranking(connection: Connection, job_id: UUID, tenant_id: int) -> Dispatch:
-    count = connection.execute(
-        text(f"UPDATE job SET state = {_STATE} WHERE id = :job RETURNING query_count"),
+    head = connection.execute(
+        text(f"UPDATE job SET state = {_STATE} WHERE id = :job RETURNING query_count, kind"),
         {"job": job_id, "state": Stage.RANK.state},
-    ).scalar_one()
-    ranges = chunks(count, RANK_SLICE_QUERIES)
+    ).one()
+    ranges = chunks(head.query_count, RANK_SLICE_QUERIES)
+    queue = JobKind(head.kind).queue(RANK_QUEUE)
     connection.execute(
         text("UPDATE job SET slices_left = :left WHERE id = :job"),
         {"left": len(ranges), "job": job_id},
     )
-    insert_slices(connection, job_id, tenant_id, Stage.RANK, RANK_QUEUE, ranges)
-    return Dispatch(job_id, Stage.RANK, RANK_QUEUE, len(ranges))
+    insert_slices(connection, job_id, tenant_id, Stage.RANK, queue, ranges)
+    return Dispatch(job_id, Stage.RANK, queue, len(ranges))
 
 
 def _count_rest(connection: Connection, ended: Slice, column: str) -> None:

@@ -124,7 +124,7 @@ def test_flower_shows_the_finished_task_by_name_and_job_id(stack: Stack, tenant:
     assert {"coarse", "fine"} <= kinds
     queues = {queue["name"] for one in workers.values() for queue in one["active_queues"]}
     coarse, fine = "coarse.clip-tiny-untrained", "fine.qwen2.5-vl-tiny-untrained"
-    assert queues == {"rank", coarse, f"{coarse}.bulk", fine, f"{fine}.bulk"}
+    assert queues == {"rank", "rank.bulk", coarse, f"{coarse}.bulk", fine, f"{fine}.bulk"}
     assert httpx.get(f"{stack.flower_url}/api/tasks", trust_env=False).status_code == 401
 
 
@@ -175,6 +175,47 @@ def test_rankings_are_the_same_whatever_was_killed(stack: Stack, tenant: Tenant)
     assert view["state"] == "succeeded"
     assert view["progress"]["pairs_done"] == view["progress"]["pairs_total"] == 240
     ours, theirs = margins(view), margins(expected)
+    assert ours.keys() == theirs.keys()
+    assert max(abs(ours[pair] - theirs[pair]) for pair in ours) <= 1e-4
+
+
+def nightly_run(tenant: Tenant) -> str:
+    """Begin a run of six standing queries by the sweep's way, as a schedule run now."""
+    queries = [{"id": f"q{n}", "text": f"every night {n}"} for n in range(6)]
+    put = tenant.http.put("/v1/corpora/demo/queries", json={"queries": queries})
+    assert put.status_code == 200, put.text
+    schedule = {"name": "nightly", "corpus": "demo", "cron": "0 2 * * *", "k": 20}
+    assert tenant.http.post("/v1/schedules", json=schedule).status_code == 201
+    begun = tenant.http.post("/v1/schedules/nightly/runs", json={})
+    assert begun.status_code == 202, begun.text
+    return str(begun.json()["id"])
+
+
+def latest(tenant: Tenant, run: str) -> dict[str, Any]:
+    """The schedule's latest, once it is this run."""
+
+    def ask() -> dict[str, Any] | None:
+        view: dict[str, Any] = tenant.http.get("/v1/schedules/nightly/latest").json()
+        return view if view.get("run", {}).get("id") == run else None
+
+    return until(ask, 120, "the run to be the latest")
+
+
+def test_nightly_run_is_the_same_whatever_was_killed(stack: Stack, tenant: Tenant) -> None:
+    """At 10, 50 and 90 % of it; the undisturbed run is another tenant's."""
+    calm = stack.client("calm")
+    expected = latest(calm, nightly_run(calm))
+    run = nightly_run(tenant)
+    for pairs in (12, 60, 108):
+        tenant.scoring(run, pairs, within_s=120)
+        stack.kill("fine-1")
+        assert tenant.job(run)["state"] == "scoring"
+        assert tenant.http.get("/v1/schedules/nightly/latest").status_code == 404
+        stack.start("fine-1")
+    found = latest(tenant, run)
+    assert found["run"]["figures"]["pairs_total"] == 120
+    assert [one["standing_query"] for one in found["rankings"]] == [f"q{n}" for n in range(6)]
+    ours, theirs = margins(found), margins(expected)
     assert ours.keys() == theirs.keys()
     assert max(abs(ours[pair] - theirs[pair]) for pair in ours) <= 1e-4
 

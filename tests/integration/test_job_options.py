@@ -104,14 +104,14 @@ def test_rankings_from_before_the_time_limit_stay_readable(pipeline: Pipeline) -
     assert held is not None
     with pipeline.database.begin() as connection:
         ask = rankings.ask(connection, job)
-        rankings.rank(connection, held, 0, ask)
+        rankings.rank(connection, held, [0], ask)
     pass_deadline(pipeline.database)
     assert end_late(pipeline) == [job]
     view = pipeline.expect(job, JobState.PARTIAL)
     assert {"code": "time_limit", "queries": 1} in view.warnings
     with pipeline.database.begin() as connection:  # the worker does not know yet
         slices.renew(connection, held, HOUR)
-        rankings.rank(connection, held, 1, ask)
+        rankings.rank(connection, held, [1], ask)
     pipeline.runtime.close(held)
     assert pipeline.view(job) == view
     assert [one.query_no for one in pipeline.rankings(job)] == [0]
@@ -127,7 +127,7 @@ def test_a_job_all_of_whose_rankings_are_written_has_succeeded_in_time(pipeline:
     held = pipeline.claim(job, Stage.RANK)
     assert held is not None
     with pipeline.database.begin() as connection:
-        rankings.rank(connection, held, 0, rankings.ask(connection, job))
+        rankings.rank(connection, held, [0], rankings.ask(connection, job))
     pass_deadline(pipeline.database)
     assert end_late(pipeline) == [job]
     assert pipeline.expect(job, JobState.SUCCEEDED).warnings == []

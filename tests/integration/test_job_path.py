@@ -286,7 +286,7 @@ def test_ranking_is_not_written_after_the_cancel(pipeline: Pipeline) -> None:
         ask = rankings.ask(connection, job)
         jobs.cancel(connection, pipeline.tenant_id, job)
     with pipeline.database.begin() as connection:
-        rankings.rank(connection, held, 0, ask)
+        rankings.rank(connection, held, [0], ask)
     assert pipeline.rankings(job) == []
 
 

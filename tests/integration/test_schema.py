@@ -13,6 +13,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from repick.jobs import JobKind, JobState, SliceState, Stage
+from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
 from repick.store.database import Database, alembic_config, downgrade, migrate
 from repick.tables import SpaceState, metadata
 from tests.integration.pipeline import Pipeline
@@ -46,6 +47,10 @@ def test_migrations_go_up_and_down_and_up_again(empty_database_url: str) -> None
         ("slice_state", SliceState),
         ("stage", Stage),
         ("space_state", SpaceState),
+        ("missed_policy", MissedPolicy),
+        ("window_policy", WindowPolicy),
+        ("run_trigger", Trigger),
+        ("run_state", RunState),
     ],
 )
 def test_enums_equal_their_python_twins(database: Database, name: str, twin: type[StrEnum]) -> None:

@@ -120,7 +120,7 @@ def rank_documents(tenant: Tenant, job_id: str) -> None:
         stages.close(connection, held, 8)
         held = slices.claim(connection, job, Stage.RANK, "test", lease)
         assert held is not None
-        rankings.rank(connection, held, 0, rankings.ask(connection, job))
+        rankings.rank(connection, held, [0], rankings.ask(connection, job))
         stages.close(connection, held, 8)
 
 
