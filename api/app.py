@@ -14,7 +14,7 @@ from api import openapi, problems
 from api.body import BodyLimit
 from api.context import RequestContext
 from api.metrics import DatabaseFigures, RequestFigures
-from api.routes import corpora, health, items, jobs, models, rankings
+from api.routes import corpora, health, items, jobs, models, rankings, runs, schedules, standing
 from api.services import opened
 from repick.settings import Settings
 
@@ -54,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(RequestContext, figures=RequestFigures(registry))
-    for resource in (corpora, items, jobs, rankings, models, health):
+    for resource in (corpora, items, standing, schedules, runs, jobs, rankings, models, health):
         app.include_router(resource.router)
     problems.install(app)
     openapi.install(app)

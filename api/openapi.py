@@ -8,8 +8,24 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from api.schedule_schemas import (
+    RunRequest,
+    SchedulePatch,
+    ScheduleRequest,
+    StandingQueriesRequest,
+)
 from api.schemas import CalibrationRequest, CorpusRequest, ItemsRequest, JobRequest
 
+_BODIES = (
+    CalibrationRequest,
+    CorpusRequest,
+    ItemsRequest,
+    JobRequest,
+    RunRequest,
+    SchedulePatch,
+    ScheduleRequest,
+    StandingQueriesRequest,
+)
 Responses = dict[int | str, dict[str, Any]]
 
 _REF = "#/components/schemas/{model}"
@@ -105,8 +121,7 @@ def _build(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    bodies = (CalibrationRequest, CorpusRequest, ItemsRequest, JobRequest)
-    models = [(model, "validation") for model in bodies]
+    models = [(model, "validation") for model in _BODIES]
     _, definitions = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"], Problem=_PROBLEM)

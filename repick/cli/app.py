@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from repick.cli import corpus, job, key
+from repick.cli import corpus, job, key, queries, schedule
 from repick.cli.calibrate import calibrate
 from repick.cli.doctor import doctor
 from repick.cli.evaluate import evaluate, import_
@@ -28,6 +28,8 @@ app = typer.Typer(
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(job.app, name="job")
 app.add_typer(key.app, name="key")
+app.add_typer(queries.app, name="queries")
+app.add_typer(schedule.app, name="schedule")
 
 
 app.command()(doctor)

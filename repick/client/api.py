@@ -13,6 +13,7 @@ from uuid import uuid4
 import httpx
 
 from repick.client.batches import batches
+from repick.client.schedules import Schedules
 from repick.client.transport import Transport
 from repick.client.values import (
     Calibration,
@@ -42,6 +43,7 @@ class Client:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._api = Transport(base_url, key, transport=transport)
+        self.schedules = Schedules(self._api)
 
     def __enter__(self) -> Client:
         return self

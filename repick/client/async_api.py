@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx
 
+from repick.client.async_schedules import AsyncSchedules
 from repick.client.async_transport import AsyncTransport
 from repick.client.batches import batches
 from repick.client.values import (
@@ -44,6 +45,7 @@ class AsyncClient:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._api = AsyncTransport(base_url, key, transport=transport)
+        self.schedules = AsyncSchedules(self._api)
 
     async def __aenter__(self) -> AsyncClient:
         return self

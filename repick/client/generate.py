@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import TypeGuard
 
 FOLDER = Path(__file__).parent
-SOURCES = {"transport.py": "async_transport.py", "api.py": "async_api.py"}
+SOURCES = {
+    "transport.py": "async_transport.py",
+    "api.py": "async_api.py",
+    "schedules.py": "async_schedules.py",
+}
 HEADER = "# Made from {source} by `python -m repick.client.generate`: change that instead.\n"
 
-CLASSES = ("Transport", "Client")
+CLASSES = ("Transport", "Client", "Schedules")
 ALSO_WAIT = frozenset({"sleep", "send", "close"})
 NAMES = {
     "httpx.Client(": "httpx.AsyncClient(",
@@ -30,6 +34,9 @@ NAMES = {
     "__exit__": "__aexit__",
     "from repick.client.transport import Transport": (
         "from repick.client.async_transport import AsyncTransport"
+    ),
+    "from repick.client.schedules import Schedules": (
+        "from repick.client.async_schedules import AsyncSchedules"
     ),
     "-> Iterator[": "-> AsyncIterator[",
     "Iterator,": "AsyncIterator,",

@@ -215,7 +215,7 @@ def read(
         ),
         {"job": job_id, "tenant": tenant_id, "after": after, "limit": limit},
     )
-    return [_ranking(row) for row in rows]
+    return [ranking_of(row) for row in rows]
 
 
 def count(connection: Connection, tenant_id: int, job_id: UUID) -> int:
@@ -235,7 +235,8 @@ def query_errors(connection: Connection, tenant_id: int, job_id: UUID) -> list[Q
     return [QueryError(row.query_no, row.error) for row in rows]
 
 
-def _ranking(row: Row[Any]) -> Ranking:
+def ranking_of(row: Row[Any]) -> Ranking:
+    """Of a row of the table."""
     places = zip(
         row.external_ids,
         row.content_ids,

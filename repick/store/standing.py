@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, func, select, text
+from sqlalchemy import Connection, Row, any_, delete, func, literal, select, text
 
 from repick.tables import standing_query
 
@@ -99,7 +99,7 @@ def listed(
         standing_query.c.external_id > after,
     )
     if tag is not None:
-        statement = statement.where(standing_query.c.tags.contains([tag]))
+        statement = statement.where(literal(tag) == any_(standing_query.c.tags))
     rows = connection.execute(statement.order_by(standing_query.c.external_id).limit(limit))
     return [_query(row) for row in rows]
 

@@ -1,0 +1,177 @@
+"""What a schedule's runs gave: the latest, each run, and one query's history."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+
+from api import openapi
+from api.auth import Reader, Submitter
+from api.job_reads import PAGE_HITS, PAGE_QUERIES, calibration_of
+from api.job_views import job_path
+from api.pages import Cursor, Limit, next_link
+from api.routes.items import ItemId as QueryId
+from api.routes.schedules import ScheduleName, one_schedule
+from api.schedule_views import (
+    HistoryOut,
+    LatestOut,
+    PastRankingOut,
+    RunOut,
+    RunsOut,
+    StandingRankingOut,
+    schedule_path,
+)
+from api.schemas import MAX_ID_CHARS
+from api.services import Services, services_of
+from repick.calibration import Map
+from repick.errors import Conflict, NotFound
+from repick.store import histories, runs
+from repick.store.runs import Run
+
+router = APIRouter(tags=["schedules"])
+
+Serviced = Annotated[Services, Depends(services_of)]
+OneQuery = Annotated[
+    str | None,
+    Query(max_length=MAX_ID_CHARS, pattern=r"^[^\x00]*$", description="Only this query's."),
+]
+
+
+@router.get("/v1/runs/{run}", response_model=RunOut, responses=openapi.errors(404))
+def show_run(who: Reader, services: Serviced, run: UUID) -> RunOut:
+    """A run with its figures; its rankings are those of the job of the same id."""
+    with services.database.read() as connection:
+        found = runs.by_id(connection, who.tenant_id, run)
+    if found is None:
+        raise no_run()
+    return RunOut.of(found)
+
+
+@router.get(
+    "/v1/schedules/{schedule}/runs", response_model=RunsOut, responses=openapi.errors(400, 404)
+)
+def list_runs(
+    who: Reader,
+    services: Serviced,
+    schedule: ScheduleName,
+    limit: Limit = 30,
+    cursor: Cursor = None,
+) -> RunsOut:
+    """A schedule's runs, the newest tick first."""
+    with services.database.read() as connection:
+        one = one_schedule(connection, who.tenant_id, schedule)
+        purpose = f"runs.{who.tenant_id}.{one.id}"
+        before = _instant(services, purpose, cursor)
+        page = runs.of_schedule(connection, who.tenant_id, one.id, before, limit + 1)
+    link = None
+    if len(page) > limit:
+        page = page[:limit]
+        last = services.cursors.write(purpose, page[-1].tick.isoformat())
+        link = next_link(f"{schedule_path(schedule)}/runs", limit=limit, cursor=last)
+    return RunsOut(items=[RunOut.of(one) for one in page], next=link)
+
+
+@router.get(
+    "/v1/schedules/{schedule}/latest", response_model=LatestOut, responses=openapi.errors(404)
+)
+def show_latest(
+    who: Reader, services: Serviced, schedule: ScheduleName, query: OneQuery = None
+) -> LatestOut:
+    """The latest run that was published, and its rankings: always one whole run's.
+
+    `next` goes on in that run, also when another one has become the latest meanwhile.
+    """
+    with services.database.read() as connection:
+        one = one_schedule(connection, who.tenant_id, schedule)
+        run = one.latest_run and runs.by_id(connection, who.tenant_id, one.latest_run)
+        if not run:
+            raise NotFound("no run was published yet", code="no_latest_run")
+        size = max(1, min(PAGE_QUERIES, PAGE_HITS // one.k))
+        page = histories.of_run(connection, who.tenant_id, run.run_id, query, size + 1)
+    if query is not None and not page:
+        raise NotFound("the latest run has no ranking of this query", code="query_not_found")
+    link = None
+    if len(page) > size:
+        page = page[:size]
+        last = services.cursors.write(f"rankings.{run.run_id}", page[-1].ranking.query_no)
+        link = next_link(f"{job_path(run.run_id)}/rankings", cursor=last)
+    calibration = _calibration(services, who.tenant_id, run)
+    shown = [StandingRankingOut.named(one.name, one.ranking, calibration) for one in page]
+    return LatestOut(run=RunOut.of(run), rankings=shown, next=link)
+
+
+@router.get(
+    "/v1/schedules/{schedule}/queries/{item:path}/history",
+    response_model=HistoryOut,
+    responses=openapi.errors(400, 404),
+)
+def show_history(
+    who: Reader,
+    services: Serviced,
+    schedule: ScheduleName,
+    item: QueryId,
+    limit: Limit = 30,
+    cursor: Cursor = None,
+) -> HistoryOut:
+    """One standing query's rankings in the runs that were published or are held."""
+    with services.database.read() as connection:
+        one = one_schedule(connection, who.tenant_id, schedule)
+        purpose = f"history.{who.tenant_id}.{one.id}.{item}"
+        before = _instant(services, purpose, cursor)
+        page = histories.of_query(connection, who.tenant_id, one.id, item, before, limit + 1)
+    link = None
+    if len(page) > limit:
+        page = page[:limit]
+        last = services.cursors.write(purpose, page[-1].run.tick.isoformat())
+        path = f"{schedule_path(schedule)}/queries/{quote(item)}/history"
+        link = next_link(path, limit=limit, cursor=last)
+    return HistoryOut(
+        items=[
+            PastRankingOut(
+                run=past.run.run_id,
+                tick=past.run.tick,
+                state=past.run.state,
+                ranking=StandingRankingOut.named(item, past.ranking, None),
+            )
+            for past in page
+        ],
+        next=link,
+    )
+
+
+@router.post(
+    "/v1/schedules/{schedule}/runs/{run}/confirm",
+    response_model=RunOut,
+    responses=openapi.errors(404, 409),
+)
+def confirm_run(who: Submitter, services: Serviced, schedule: ScheduleName, run: UUID) -> RunOut:
+    """Publish a run that is held: it becomes the latest unless a later one is."""
+    with services.database.begin() as connection:
+        one = one_schedule(connection, who.tenant_id, schedule)
+        found = runs.by_id(connection, who.tenant_id, run, to_change=True)
+        if found is None or found.schedule_id != one.id:
+            raise no_run()
+        if not runs.confirm(connection, found, f"key {who.key_id}"):
+            raise Conflict("the run is not held", code="run_not_held", state=found.state)
+        shown = runs.by_id(connection, who.tenant_id, run)
+    assert shown is not None
+    return RunOut.of(shown)
+
+
+def no_run() -> NotFound:
+    return NotFound("there is no run of this id", code="run_not_found")
+
+
+def _instant(services: Services, purpose: str, cursor: str | None) -> datetime | None:
+    if cursor is None:
+        return None
+    return datetime.fromisoformat(services.cursors.read(purpose, cursor))
+
+
+def _calibration(services: Services, tenant_id: int, run: Run) -> Map | None:
+    fingerprint = run.figures.get("scorer_fingerprint")
+    return calibration_of(services, tenant_id, fingerprint) if fingerprint else None

@@ -1,0 +1,80 @@
+"""Rankings over time: those of one run by their queries' names, and one query's over its runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from repick.store import runs
+from repick.store.rankings import Ranking, ranking_of
+from repick.store.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A ranking and its standing query's id; None in a job that was no run."""
+
+    name: str | None
+    ranking: Ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    run: Run
+    ranking: Ranking
+
+
+_OF_RUN = text(
+    """
+    SELECT r.*, q.standing_query FROM job_query q
+    JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
+    WHERE q.job_id = :run AND q.tenant_id = :tenant
+      AND (CAST(:name AS text) IS NULL OR q.standing_query = :name)
+    ORDER BY q.query_no LIMIT :limit
+    """
+)
+_OF_QUERY = text(
+    """
+    SELECT r.* FROM job_query q
+    JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
+    WHERE q.job_id = ANY(:runs) AND q.standing_query = :name AND q.tenant_id = :tenant
+    """
+)
+_READABLE = ("published", "held")
+
+
+def of_run(
+    connection: Connection, tenant_id: int, run_id: UUID, name: str | None, limit: int
+) -> list[Named]:
+    """The first rankings of a run, or that of one standing query."""
+    binds = {"run": run_id, "tenant": tenant_id, "name": name, "limit": limit}
+    rows = connection.execute(_OF_RUN, binds)
+    return [Named(row.standing_query, ranking_of(row)) for row in rows]
+
+
+def of_query(
+    connection: Connection,
+    tenant_id: int,
+    schedule_id: int,
+    name: str,
+    before: datetime | None,
+    limit: int,
+) -> list[Past]:
+    """A query's rankings in up to `limit` runs, the newest tick first, before `before`.
+
+    A run that has no ranking of the query (it came later, or could not be ranked) is passed over.
+    """
+    found: list[Past] = []
+    while len(found) < limit:
+        page = runs.of_schedule(connection, tenant_id, schedule_id, before, limit)
+        by_id = {run.run_id: run for run in page if run.state.value in _READABLE}
+        binds = {"runs": list(by_id), "name": name, "tenant": tenant_id}
+        rankings = {row.job_id: ranking_of(row) for row in connection.execute(_OF_QUERY, binds)}
+        found += [Past(run, rankings[key]) for key, run in by_id.items() if key in rankings]
+        if len(page) < limit:
+            break
+        before = page[-1].tick
+    return found[:limit]
