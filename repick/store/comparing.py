@@ -30,6 +30,8 @@ class Compared:
     diff: QueryDiff | None
 
 
+_SAME_STANDING = "oq.standing_query = q.standing_query"
+_SAME_CONTENT = "oq.content_id = q.content_id"
 _SIDES = """
     SELECT q.query_no, {name} AS query, {columns_of_both}
     FROM job_query q JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
@@ -51,7 +53,7 @@ _STANDING = text(
     _SIDES.format(
         name="q.standing_query",
         columns_of_both=_COLUMNS,
-        same="oq.standing_query = q.standing_query",
+        same=_SAME_STANDING,
         only="AND q.standing_query IS NOT NULL",
     )
 )
@@ -59,7 +61,7 @@ _OTHERS = text(
     _SIDES.format(
         name="q.query_no::text",
         columns_of_both=_COLUMNS,
-        same="oq.content_id = q.content_id",
+        same=_SAME_CONTENT,
         only="",
     )
 )
@@ -69,19 +71,23 @@ def page(
     connection: Connection, tenant_id: int, before: UUID, after: UUID, past: int, limit: int
 ) -> list[Compared]:
     """The newer job's ranked queries past query number `past`, each beside the older one's."""
-    standing = connection.execute(
-        text(
-            "SELECT bool_and(standing_query IS NOT NULL) FROM (SELECT standing_query"
-            " FROM job_query WHERE tenant_id = :tenant AND job_id = ANY(:jobs)"
-            " AND query_no = 0) q"
-        ),
-        {"tenant": tenant_id, "jobs": [before, after]},
-    ).scalar()
+    statement = _STANDING if _both_stand(connection, tenant_id, before, after) else _OTHERS
     rows = connection.execute(
-        _STANDING if standing else _OTHERS,
+        statement,
         {"tenant": tenant_id, "before": before, "after": after, "past": past, "limit": limit},
     )
     return [_compared(row) for row in rows]
+
+
+def _both_stand(connection: Connection, tenant_id: int, before: UUID, after: UUID) -> bool:
+    found = connection.execute(
+        text(
+            "SELECT bool_and(standing_query IS NOT NULL) FROM job_query"
+            " WHERE tenant_id = :tenant AND job_id = ANY(:jobs) AND query_no = 0"
+        ),
+        {"tenant": tenant_id, "jobs": [before, after]},
+    )
+    return bool(found.scalar())
 
 
 def _compared(row: Row[Any]) -> Compared:
@@ -150,11 +156,25 @@ def _made(connection: Connection, tenant_id: int, before: UUID, after: UUID) -> 
                 tally.only_after += 1
             else:
                 tally.add(one.diff)
-    tally.only_before = _ranked(connection, tenant_id, before) - len(tally.rbos)
+    tally.only_before = _only_before(connection, tenant_id, before, after)
     return tally.summary()
 
 
-def _ranked(connection: Connection, tenant_id: int, job_id: UUID) -> int:
-    statement = text("SELECT count(*) FROM ranking WHERE tenant_id = :tenant AND job_id = :job")
-    found = connection.execute(statement, {"tenant": tenant_id, "job": job_id})
+_ONLY_BEFORE = """
+    SELECT count(*) FROM job_query q
+    JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
+    WHERE q.job_id = :before AND q.tenant_id = :tenant AND NOT EXISTS (
+        SELECT FROM job_query oq
+        JOIN ranking o ON o.job_id = oq.job_id AND o.query_no = oq.query_no
+        WHERE oq.job_id = :after AND oq.tenant_id = :tenant AND {same})
+"""
+
+
+def _only_before(connection: Connection, tenant_id: int, before: UUID, after: UUID) -> int:
+    """Ranked queries of the older job that the newer one has not ranked."""
+    same = _SAME_STANDING if _both_stand(connection, tenant_id, before, after) else _SAME_CONTENT
+    found = connection.execute(
+        text(_ONLY_BEFORE.format(same=same)),
+        {"tenant": tenant_id, "before": before, "after": after},
+    )
     return int(found.scalar_one())
