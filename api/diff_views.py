@@ -31,7 +31,7 @@ class QueryDiffOut(View):
     compared: bool
     entered: dict[str, int] = Field({}, description="Documents by their rank in the newer order.")
     left: dict[str, int] = Field({}, description="Documents by their rank in the older order.")
-    changed: list[ChangeOut] = []
+    changed: list[ChangeOut] = Field([])
     kept: int = 0
     kendall_tau: float | None = Field(
         None, description="τ-b over both orders' documents; what one lacks stands below its last."

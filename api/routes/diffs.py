@@ -1,4 +1,4 @@
-"""Two runs beside each other. A run is a job, and any two ended jobs of a tenant are compared so."""
+"""Two runs beside each other: a run is a job, and any two ended jobs are compared alike."""
 
 from __future__ import annotations
 
