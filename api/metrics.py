@@ -8,9 +8,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from api import run_metrics
 from repick.errors import Unavailable
 from repick.jobs import JobState
-from repick.store import figures
+from repick.store import figures, run_figures
 from repick.store.database import Database
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -53,12 +54,14 @@ class DatabaseFigures(Collector):
                 queues = figures.queues(connection)
                 jobs = figures.jobs(connection)
                 embedding = figures.embedding(connection)
+                runs = run_figures.figures(connection)
         except Unavailable:
             yield _gauge("repick_database_up", "Whether Postgres answers.", 0)
             return
         yield _gauge("repick_database_up", "Whether Postgres answers.", 1)
         yield from _queue_gauges(queues)
         yield _job_gauge(jobs)
+        yield from run_metrics.gauges(runs)
         pending, failed = embedding.pending, embedding.failed
         yield _gauge("repick_embeddings_pending", "Items that wait for their vector.", pending)
         yield _gauge("repick_embeddings_failed", "Items that cannot get a vector.", failed)

@@ -692,6 +692,7 @@ schedule_run = Table(
     ),
     CheckConstraint("(settled_at IS NULL) = (state = 'running')", name="settled"),
     CheckConstraint("(published_at IS NOT NULL) = (state = 'published')", name="published"),
+    Index("ix_schedule_run_settled", "settled_at"),
     Index("ix_schedule_run_running", "created_at", postgresql_where=text("state = 'running'")),
 )
 

@@ -169,6 +169,7 @@ def _schedule_run() -> None:
         ),
     )
     op.alter_column("schedule_run", "tick", server_default=None)
+    op.create_index("ix_schedule_run_settled", "schedule_run", ["settled_at"])
     op.create_index(
         "ix_schedule_run_running",
         "schedule_run",

@@ -107,8 +107,11 @@ class AsyncSchedules:
         query: Json | None = None,
         *,
         repeatable: bool = True,
-    ) -> Any:
-        return await self._api.request(method, path, body=body, query=query, repeatable=repeatable)
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._api.request(
+            method, path, body=body, query=query, repeatable=repeatable
+        )
+        return answer
 
 
 def _path(name: str) -> str:

@@ -106,8 +106,11 @@ class Schedules:
         query: Json | None = None,
         *,
         repeatable: bool = True,
-    ) -> Any:
-        return self._api.request(method, path, body=body, query=query, repeatable=repeatable)
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = self._api.request(
+            method, path, body=body, query=query, repeatable=repeatable
+        )
+        return answer
 
 
 def _path(name: str) -> str:

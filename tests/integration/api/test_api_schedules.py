@@ -214,6 +214,38 @@ def test_another_tenant_sees_nothing_of_it(
     assert problem(reader.http.post("/v1/schedules", json=NIGHTLY)) == (403, "missing_scope")
 
 
+def test_metrics_tell_of_lag_age_and_reuse(tenant: Tenant, corpus: str) -> None:
+    made(tenant)
+    settled(tenant)
+    shown = dict(
+        line.rsplit(" ", 1)
+        for line in tenant.http.get("/metrics").text.splitlines()
+        if line.startswith(("repick_run", "repick_latest"))
+    )
+    assert float(shown["repick_run_lag_seconds"]) == 0
+    assert float(shown["repick_latest_age_seconds"]) > 0
+    assert float(shown['repick_runs{state="published"}']) >= 1
+    with tenant.database.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE schedule SET next_at = now() - interval '1 hour' WHERE tenant_id = :tenant"
+            ),
+            {"tenant": tenant.id},
+        )
+        connection.execute(
+            text(
+                'UPDATE schedule_run SET figures = figures || \'{"pairs_total": 4,'
+                ' "pairs_reused": 3}\' WHERE tenant_id = :tenant'
+            ),
+            {"tenant": tenant.id},
+        )
+    later = tenant.http.get("/metrics").text.splitlines()
+    told = dict(line.rsplit(" ", 1) for line in later if line.startswith("repick_run"))
+    assert float(told["repick_run_lag_seconds"]) >= 3600
+    assert 0 < float(told["repick_run_reuse_share"]) <= 1
+    assert tenant.http.delete("/v1/schedules/nightly").status_code == 204
+
+
 def test_client_and_command_line(
     tenant: Tenant, corpus: str, base_url: str, settings: Settings, tmp_path: Path
 ) -> None:
