@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
@@ -29,22 +29,30 @@ class QueryDiffOut(View):
     query_no: int
     query: str
     compared: bool
-    entered: dict[str, int] = Field({}, description="Documents by their rank in the newer order.")
-    left: dict[str, int] = Field({}, description="Documents by their rank in the older order.")
-    changed: list[ChangeOut] = Field([])
-    kept: int = 0
-    kendall_tau: float | None = Field(
-        None, description="τ-b over both orders' documents; what one lacks stands below its last."
-    )
-    rank_biased_overlap: float | None = Field(None, description="RBO_ext, p = 0.9.")
-    churn: float | None = Field(None, description="Share of the newer order that entered.")
-    top1_changed: bool | None = None
+    entered: Annotated[
+        dict[str, int], Field(description="Documents by their rank in the newer order.")
+    ]
+    left: Annotated[
+        dict[str, int], Field(description="Documents by their rank in the older order.")
+    ]
+    changed: list[ChangeOut]
+    kept: int
+    kendall_tau: Annotated[
+        float | None,
+        Field(description="τ-b over both orders' documents; what one lacks stands below its last."),
+    ]
+    rank_biased_overlap: Annotated[float | None, Field(description="RBO_ext, p = 0.9.")]
+    churn: Annotated[float | None, Field(description="Share of the newer order that entered.")]
+    top1_changed: bool | None
 
     @classmethod
     def of(cls, one: Compared) -> QueryDiffOut:
         found = one.diff
         if found is None:
-            return cls(query_no=one.query_no, query=one.query, compared=False)
+            nothing = dict.fromkeys(("kendall_tau", "rank_biased_overlap", "churn", "top1_changed"))
+            facts = {"query_no": one.query_no, "query": one.query, "compared": False}
+            lists = {"entered": {}, "left": {}, "changed": [], "kept": 0}
+            return cls.model_validate(facts | lists | nothing)
         return cls(
             query_no=one.query_no,
             query=one.query,

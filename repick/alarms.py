@@ -87,15 +87,15 @@ def alarms(
     `before` are the figures of the run that it is compared with, `summary` is the comparison.
     """
     read: Mapping[str, tuple[Callable[[], float | None], float | None]] = {
-        "churn": (lambda: summary and summary.churn, thresholds.max_churn),
-        "top1_churn": (lambda: summary and summary.top1_churn, thresholds.max_top1_churn),
+        "churn": (lambda: summary.churn if summary else None, thresholds.max_churn),
+        "top1_churn": (lambda: summary.top1_churn if summary else None, thresholds.max_top1_churn),
         "failed_pairs": (lambda: _failed_pairs(figures), thresholds.max_failed_pairs),
         "failed_queries": (lambda: _failed_queries(figures), thresholds.max_failed_queries),
         "duration_s": (lambda: figures.get("duration_s"), thresholds.max_duration_s),
         "label_mass_drift": (lambda: _drift(figures, before), thresholds.max_label_mass_drift),
     }
     found = [_above(code, value(), most) for code, (value, most) in read.items()]
-    overlap, least = summary and summary.rbo_mean, thresholds.min_rank_biased_overlap
+    overlap, least = summary.rbo_mean if summary else None, thresholds.min_rank_biased_overlap
     if overlap is not None and least is not None and overlap < least:
         found.append(Alarm("rank_biased_overlap", overlap, least))
     return tuple(one for one in found if one is not None)

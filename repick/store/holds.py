@@ -49,5 +49,5 @@ def _alarms(
     summary = None
     if before and (thresholds.compare or figures["queries"] <= COMPARED_QUERIES):
         summary = comparing.summary(connection, run.tenant_id, before.run_id, run.run_id)
-    passed = alarms(figures, before and before.figures, summary, thresholds)
+    passed = alarms(figures, before.figures if before else None, summary, thresholds)
     return [asdict(one) | {"holds": thresholds.hold} for one in passed]

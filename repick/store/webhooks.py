@@ -150,10 +150,7 @@ def deliveries(
             "limit": limit,
         },
     )
-    return [
-        Delivery(**{**row._mapping, "state": DeliveryState(row.state)})  # type: ignore[arg-type]
-        for row in rows
-    ]
+    return [Delivery(**{**row._mapping, "state": DeliveryState(row.state)}) for row in rows]
 
 
 _CLAIM = text(

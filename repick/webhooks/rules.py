@@ -66,7 +66,7 @@ def pause(attempts: int, chance: Callable[[], float]) -> timedelta:
 
     `chance` gives a number in [0, 1).
     """
-    wait = min(FIRST_PAUSE * 3 ** (attempts - 1), LONGEST_PAUSE)
+    wait: timedelta = min(FIRST_PAUSE * 3 ** (attempts - 1), LONGEST_PAUSE)
     return wait * (0.8 + 0.4 * chance())
 
 
