@@ -58,7 +58,7 @@ def delete(webhook: HookId, url: Url = None, key: Key = None) -> None:
 
 
 @app.command(name="test")
-def test_(webhook: HookId, url: Url = None, key: Key = None) -> None:
+def send_test(webhook: HookId, url: Url = None, key: Key = None) -> None:
     """Have `webhook.test` sent; `deliveries` shows what became of it."""
     with client(url, key) as api:
         console.print(api.webhooks.test(webhook)["delivery"], highlight=False)
