@@ -98,7 +98,10 @@ def _bytes(database: Database, table: str) -> int:
     with database.read() as connection:
         found = connection.execute(
             text(
-                "SELECT coalesce(sum(pg_total_relation_size(relid)), 0)"
+                "SELECT sum(pg_total_relation_size(relid)) FROM (SELECT relid"
+                " FROM pg_partition_tree(CAST(:table AS regclass))"
+                " UNION SELECT CAST(:table AS regclass)) parts"
+            ), 0)"
                 " FROM pg_partition_tree(CAST(:table AS regclass)) WHERE isleaf"
             ),
             {"table": table},

@@ -57,8 +57,19 @@ def load(database: Database, sizes: Sizes) -> tuple[Loaded, Times]:
         first = _contents(connection, tenant, contents)
         started = time.perf_counter()
         rows = (
-            (tenant, first + q, first + (q + p) % contents, scorer, provenance)
-            + (chance.gauss(0, 1), chance.random(), 0.98, 0.4, "{NULL}", '{"Yes": 9.1, "No": 7.4}')
+            (
+                tenant,
+                first + q,
+                first + (q + p) % contents,
+                scorer,
+                provenance,
+                chance.gauss(0, 1),
+                chance.random(),
+                0.98,
+                0.4,
+                "{NULL}",
+                '{"Yes": 9.1, "No": 7.4}',
+            )
             for q in range(scored)
             for p in range(PLACES)
         )
