@@ -101,8 +101,6 @@ def _bytes(database: Database, table: str) -> int:
                 "SELECT sum(pg_total_relation_size(relid)) FROM (SELECT relid"
                 " FROM pg_partition_tree(CAST(:table AS regclass))"
                 " UNION SELECT CAST(:table AS regclass)) parts"
-            ), 0)"
-                " FROM pg_partition_tree(CAST(:table AS regclass)) WHERE isleaf"
             ),
             {"table": table},
         )
