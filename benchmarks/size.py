@@ -113,7 +113,7 @@ def _lookup(database: Database, loaded: Loaded) -> float:
         "SELECT count(*) FROM pair_score WHERE tenant_id = :tenant AND query_id = :query"
         " AND scorer_id = :scorer AND document_id = ANY(:documents)"
     )
-    taken = []
+    taken: list[float] = []
     for query, documents in loaded.sample:
         with database.read() as connection:
             started = time.perf_counter()

@@ -85,7 +85,9 @@ def load(database: Database, sizes: Sizes) -> tuple[Loaded, Times]:
         (first + q, [first + (q + p) % contents for p in range(PLACES)])
         for q in chance.sample(range(scored), min(200, scored))
     ]
-    return Loaded(tenant, scorer, *runs, sizes.queries // 2, sample), Times(scores_s, rankings_s)
+    return Loaded(tenant, scorer, runs[0], runs[1], sizes.queries // 2, sample), Times(
+        scores_s, rankings_s
+    )
 
 
 def _contents(connection: Connection, tenant: int, count: int) -> int:
