@@ -9,6 +9,7 @@ what the service does with them, through the store's own functions.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -54,6 +55,7 @@ def measure(sizes: Sizes) -> list[Row]:
             database.close()
     finally:
         embedded.remove(folder)
+        shutil.rmtree(folder)
 
 
 def _measure(database: Database, sizes: Sizes) -> list[Row]:
