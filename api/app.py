@@ -14,7 +14,21 @@ from api import openapi, problems
 from api.body import BodyLimit
 from api.context import RequestContext
 from api.metrics import DatabaseFigures, RequestFigures
-from api.routes import corpora, health, items, jobs, models, rankings, runs, schedules, standing
+from api.routes import (
+    corpora,
+    diffs,
+    exports,
+    health,
+    items,
+    jobs,
+    models,
+    rankings,
+    reports,
+    runs,
+    schedules,
+    standing,
+    webhooks,
+)
 from api.services import opened
 from repick.settings import Settings
 
@@ -23,6 +37,12 @@ Rank a corpus of texts and images against a query of text, image, or both: `POST
 poll the address it gives, or wait with `Prefer: wait=30`. Send `Authorization: Bearer rpk_…`.
 Errors are `application/problem+json` with a stable `code`.
 """
+
+
+_RESOURCES = (
+    *(corpora, items, standing, schedules, runs, diffs, reports, jobs, rankings, exports),
+    *(models, webhooks, health),
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -54,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(RequestContext, figures=RequestFigures(registry))
-    for resource in (corpora, items, standing, schedules, runs, jobs, rankings, models, health):
+    for resource in _RESOURCES:
         app.include_router(resource.router)
     problems.install(app)
     openapi.install(app)

@@ -15,6 +15,8 @@ from api.schedule_schemas import (
     StandingQueriesRequest,
 )
 from api.schemas import CalibrationRequest, CorpusRequest, ItemsRequest, JobRequest
+from api.webhook_views import WebhookRequest
+from repick.exports import MEDIA_TYPES
 
 _BODIES = (
     CalibrationRequest,
@@ -25,6 +27,7 @@ _BODIES = (
     SchedulePatch,
     ScheduleRequest,
     StandingQueriesRequest,
+    WebhookRequest,
 )
 Responses = dict[int | str, dict[str, Any]]
 
@@ -37,6 +40,7 @@ _EXAMPLES = {
     409: ("idempotency_mismatch", "this idempotency key was used with another body"),
     413: ("body_too_large", "the body is over 67108864 bytes"),
     415: ("unsupported_media_type", "the body must be application/json in UTF-8"),
+    501: ("no_pyarrow", "Parquet needs repick[parquet] on the server"),
     422: ("invalid_field", "Input should be greater than or equal to 1"),
     503: ("unavailable", "the database did not answer"),
 }
@@ -154,4 +158,22 @@ EVENTS: Responses = {
 RANKINGS: Responses = {
     200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}},
     **errors(400, 404),
+}
+DIFF: Responses = {
+    200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}},
+    **errors(400, 404, 409),
+}
+EXPORT: Responses = {
+    200: {
+        "description": "The file.",
+        "content": {
+            name.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
+            for name in MEDIA_TYPES.values()
+        },
+    },
+    **errors(404, 501),
+}
+REPORT: Responses = {
+    200: {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}},
+    **errors(404, 409, 501),
 }

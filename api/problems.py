@@ -17,7 +17,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from repick.errors import Conflict, InputError, InvalidField, NotFound, RepickError, Unavailable
+from repick.errors import (
+    Conflict,
+    InputError,
+    InvalidField,
+    NotFound,
+    NotInstalled,
+    RepickError,
+    Unavailable,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +64,7 @@ _STATUS: Sequence[tuple[type[RepickError], int]] = (
     (InputError, 422),
     (NotFound, 404),
     (Conflict, 409),
+    (NotInstalled, 501),
     (Unavailable, 503),
 )
 _VALIDATION_CODES = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from api.drafts import check_metadata
 from api.schedule_schemas import SchedulePatch, ScheduleRequest
-from repick import filters
+from repick import alarms, filters
 from repick.errors import InvalidField
 from repick.schedules import next_tick
 from repick.settings import Settings
@@ -49,6 +49,7 @@ def _checked(given: dict[str, Any], whole: Mapping[str, Any], settings: Settings
         filters.parse(whole["filter"])
     for name in ("metadata", "alarms"):
         check_metadata(whole[name], name)
+    alarms.parse(whole["alarms"])
     if isinstance(given.get("until"), str):
         given["until"] = time.fromisoformat(given["until"])
     return given

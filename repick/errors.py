@@ -6,7 +6,9 @@ RepickError
 │   └── ContentError      a text or image that cannot become content; also an item's error
 ├── NotFound              no such thing for this tenant
 ├── Conflict              the thing exists, but its state forbids the request
+├── NotInstalled          an optional part of this installation is missing
 ├── Unavailable           a server that we need did not answer; try again
+├── AddressBlocked        a host that somebody named leads to an address that is not public
 └── ModelError            a checkpoint or its scores cannot be used; the worker refuses to serve
     ├── UnsupportedFamily no adapter knows this architecture
     ├── UnsafeCheckpoint  not safetensors, not pinned, or would run remote code
@@ -63,8 +65,16 @@ class Conflict(RepickError):
     code = "conflict"
 
 
+class NotInstalled(RepickError):
+    code = "not_installed"
+
+
 class Unavailable(RepickError):
     code = "unavailable"
+
+
+class AddressBlocked(RepickError):
+    code = "address_blocked"
 
 
 class ModelError(RepickError):

@@ -186,7 +186,7 @@ def settle(connection: Connection, run: Run) -> RunState:
         runs.settle(connection, run, RunState.ENDED, [reason], figures)
         return RunState.ENDED
     reasons = holds.reasons(connection, one, run, figures)
-    state = RunState.HELD if reasons else RunState.PUBLISHED
+    state = RunState.HELD if holds.held(reasons) else RunState.PUBLISHED
     runs.settle(connection, run, state, reasons, figures)
     return state
 

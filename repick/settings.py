@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     nightly_jobs_per_tenant: Annotated[int, Field(ge=1)] = 2
     """Nightly jobs of a tenant that are worked on at once; the others wait in line."""
+    webhooks_over_http: bool = False
+    """Whether webhooks may be sent without TLS too; never to addresses that are not public."""
+    max_webhooks: Annotated[int, Field(ge=0)] = 20
+    """Of a tenant."""
     sweep_interval_s: float = 5.0
     exact_search_rows: int = 20_000
     """Above this many vectors a space is searched through its own HNSW index."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
@@ -28,6 +28,7 @@ from repick.queue import depth, make_app, publish, publish_embedding
 from repick.settings import Settings
 from repick.store import embeddings, endings, idempotency, slices, spaces, stages
 from repick.store.database import Database
+from repick.webhooks.delivery import deliver
 
 log = structlog.get_logger(__name__)
 
@@ -145,20 +146,26 @@ def main() -> None:
     serve(settings, registry)
     database, app = Database(settings.database_url), make_app(settings.broker_url)
     sweep = Sweep(settings, database, app, figures)
-    builder = threading.Thread(target=build_indexes, args=(settings, stopping), name="indexes")
-    builder.start()
+    helpers = [
+        threading.Thread(target=target, args=(settings, stopping), name=name)
+        for name, target in (("indexes", build_indexes), ("webhooks", deliver))
+    ]
+    for helper in helpers:
+        helper.start()
     log.info("sweeping", every_s=settings.sweep_interval_s)
     try:
-        run(sweep, builder, stopping)
+        run(sweep, helpers, stopping)
     finally:
         stopping.set()
-        builder.join()
+        for helper in helpers:
+            helper.join()
 
 
-def run(sweep: Sweep, builder: threading.Thread, stopping: threading.Event) -> None:
+def run(sweep: Sweep, helpers: Sequence[threading.Thread], stopping: threading.Event) -> None:
     while not stopping.is_set():
-        if not builder.is_alive():
-            raise RuntimeError("the index builder has died")
+        for helper in helpers:
+            if not helper.is_alive():
+                raise RuntimeError(f"the thread {helper.name} has died")
         try:
             sweep.tick()
         except Unavailable as exc:

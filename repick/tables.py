@@ -40,6 +40,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
+from repick.webhooks.rules import DeliveryState
 
 metadata = MetaData(
     naming_convention={
@@ -693,4 +694,74 @@ schedule_run = Table(
     CheckConstraint("(published_at IS NOT NULL) = (state = 'published')", name="published"),
     Index("ix_schedule_run_settled", "settled_at"),
     Index("ix_schedule_run_running", "created_at", postgresql_where=text("state = 'running'")),
+)
+
+# --- comparisons and webhooks --------------------------------------------------------------------
+
+# No foreign keys to its jobs: a summary outlives the rankings that it was made of.
+comparison = Table(
+    "comparison",
+    metadata,
+    Column("tenant_id", ForeignKey("tenant.id", ondelete="CASCADE"), nullable=False),
+    Column("after_id", Uuid, nullable=False),
+    Column("before_id", Uuid, nullable=False),
+    Column("summary", JSONB, nullable=False),
+    _now("created_at"),
+    PrimaryKeyConstraint("tenant_id", "after_id", "before_id"),
+)
+
+webhook = Table(
+    "webhook",
+    metadata,
+    Column("tenant_id", ForeignKey("tenant.id", ondelete="CASCADE"), nullable=False),
+    _id(),
+    Column("url", Text, nullable=False),
+    Column("events", ARRAY(Text), nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("old_secret", LargeBinary),
+    _time("old_secret_until"),
+    _time("disabled_at"),
+    Column("disabled_reason", Text),
+    _now("created_at"),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    CheckConstraint("octet_length(secret) = 32", name="secret"),
+    CheckConstraint("cardinality(events) > 0", name="events"),
+    CheckConstraint("(old_secret IS NULL) = (old_secret_until IS NULL)", name="old_secret"),
+    CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled"),
+)
+
+webhook_delivery = Table(
+    "webhook_delivery",
+    metadata,
+    _tenant(),
+    Column("id", Uuid, nullable=False),
+    Column("webhook_id", BigInteger, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column(
+        "state",
+        enumeration(DeliveryState, "delivery_state"),
+        nullable=False,
+        server_default="waiting",
+    ),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    _now("next_at"),
+    Column("token", Uuid),
+    Column("last_status", SmallInteger),
+    Column("last_error", Text),
+    _now("created_at"),
+    _time("finished_at"),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "webhook_id"],
+        ["webhook.tenant_id", "webhook.id"],
+        name="fk_webhook_delivery_webhook",
+        ondelete="CASCADE",
+    ),
+    CheckConstraint("(finished_at IS NOT NULL) = (state <> 'waiting')", name="finished"),
+    Index("ix_webhook_delivery_waiting", "next_at", postgresql_where=text("state = 'waiting'")),
+    Index("ix_webhook_delivery_webhook", "tenant_id", "webhook_id", "created_at", "id"),
+    Index(
+        "ix_webhook_delivery_finished", "finished_at", postgresql_where=text("state <> 'waiting'")
+    ),
 )

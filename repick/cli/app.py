@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from repick.cli import corpus, job, key, queries, schedule
+from repick.cli import corpus, job, key, queries, run, schedule, webhook
 from repick.cli.calibrate import calibrate
 from repick.cli.doctor import doctor
 from repick.cli.evaluate import evaluate, import_
@@ -30,6 +30,8 @@ app.add_typer(job.app, name="job")
 app.add_typer(key.app, name="key")
 app.add_typer(queries.app, name="queries")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(run.app, name="run")
+app.add_typer(webhook.app, name="webhook")
 
 
 app.command()(doctor)

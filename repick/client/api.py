@@ -13,6 +13,8 @@ from uuid import uuid4
 import httpx
 
 from repick.client.batches import batches
+from repick.client.hooks import Webhooks
+from repick.client.runs import Runs
 from repick.client.schedules import Schedules
 from repick.client.transport import Transport
 from repick.client.values import (
@@ -44,6 +46,8 @@ class Client:
         self.base_url = base_url.rstrip("/")
         self._api = Transport(base_url, key, transport=transport)
         self.schedules = Schedules(self._api)
+        self.runs = Runs(self._api)
+        self.webhooks = Webhooks(self._api)
 
     def __enter__(self) -> Client:
         return self

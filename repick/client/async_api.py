@@ -14,6 +14,8 @@ from uuid import uuid4
 
 import httpx
 
+from repick.client.async_hooks import AsyncWebhooks
+from repick.client.async_runs import AsyncRuns
 from repick.client.async_schedules import AsyncSchedules
 from repick.client.async_transport import AsyncTransport
 from repick.client.batches import batches
@@ -46,6 +48,8 @@ class AsyncClient:
         self.base_url = base_url.rstrip("/")
         self._api = AsyncTransport(base_url, key, transport=transport)
         self.schedules = AsyncSchedules(self._api)
+        self.runs = AsyncRuns(self._api)
+        self.webhooks = AsyncWebhooks(self._api)
 
     async def __aenter__(self) -> AsyncClient:
         return self

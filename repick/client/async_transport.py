@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 
@@ -73,3 +73,25 @@ class AsyncTransport:
                 return answer_of(response)
             await asyncio.sleep(pause(attempt, response.headers.get("retry-after")))
         raise AssertionError("the last attempt returns or raises")
+
+    async def save(
+        self, path: str, target: BinaryIO, query: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write an answer's bytes into a file as they arrive; asked once.
+
+        Raises as `request` does; what arrived before a broken connection is in the file.
+        """
+        try:
+            response = await self._http.send(
+                self._http.build_request("GET", path, params=query), stream=True
+            )
+            try:
+                if not response.is_success:
+                    await response.aread()
+                    answer_of(response)
+                async for piece in response.aiter_bytes():
+                    target.write(piece)
+            finally:
+                await response.aclose()
+        except httpx.TransportError as exc:
+            raise unreachable(self._http.base_url, exc) from exc

@@ -20,10 +20,12 @@ SOURCES = {
     "transport.py": "async_transport.py",
     "api.py": "async_api.py",
     "schedules.py": "async_schedules.py",
+    "runs.py": "async_runs.py",
+    "hooks.py": "async_hooks.py",
 }
 HEADER = "# Made from {source} by `python -m repick.client.generate`: change that instead.\n"
 
-CLASSES = ("Transport", "Client", "Schedules")
+CLASSES = ("Transport", "Client", "Schedules", "Runs", "Webhooks")
 ALSO_WAIT = frozenset({"sleep", "send", "close"})
 NAMES = {
     "httpx.Client(": "httpx.AsyncClient(",
@@ -38,6 +40,13 @@ NAMES = {
     "from repick.client.schedules import Schedules": (
         "from repick.client.async_schedules import AsyncSchedules"
     ),
+    "from repick.client.runs import Runs": "from repick.client.async_runs import AsyncRuns",
+    "from repick.client.hooks import Webhooks": (
+        "from repick.client.async_hooks import AsyncWebhooks"
+    ),
+    "for piece in response.iter_bytes(": "async for piece in response.aiter_bytes(",
+    "response.read()": "await response.aread()",
+    "response.close()": "await response.aclose()",
     "-> Iterator[": "-> AsyncIterator[",
     "Iterator,": "AsyncIterator,",
 }
@@ -82,7 +91,7 @@ def _edits(tree: ast.Module, methods: dict[str, ast.FunctionDef]) -> list[tuple[
     """What to insert, as (line, column, text)."""
     edits = [(method.lineno, method.col_offset, "async ") for method in methods.values()]
     streams = {name for name, one in methods.items() if _yields(one)}
-    awaited = {*methods, "request"} - streams | ALSO_WAIT
+    awaited = {*methods, "request", "save"} - streams | ALSO_WAIT
     for method in methods.values():
         for node in ast.walk(method):
             if _waits(node, awaited):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 
@@ -72,3 +72,23 @@ class Transport:
                 return answer_of(response)
             time.sleep(pause(attempt, response.headers.get("retry-after")))
         raise AssertionError("the last attempt returns or raises")
+
+    def save(self, path: str, target: BinaryIO, query: Mapping[str, Any] | None = None) -> None:
+        """Write an answer's bytes into a file as they arrive; asked once.
+
+        Raises as `request` does; what arrived before a broken connection is in the file.
+        """
+        try:
+            response = self._http.send(
+                self._http.build_request("GET", path, params=query), stream=True
+            )
+            try:
+                if not response.is_success:
+                    response.read()
+                    answer_of(response)
+                for piece in response.iter_bytes():
+                    target.write(piece)
+            finally:
+                response.close()
+        except httpx.TransportError as exc:
+            raise unreachable(self._http.base_url, exc) from exc

@@ -16,6 +16,7 @@ from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
 from repick.store.database import Database, alembic_config, downgrade, migrate
 from repick.tables import SpaceState, metadata
+from repick.webhooks.rules import DeliveryState
 from tests.integration.pipeline import Pipeline
 
 TENANT_FREE = {"tenant", "encoder", "scorer", "provenance"}
@@ -51,6 +52,7 @@ def test_migrations_go_up_and_down_and_up_again(empty_database_url: str) -> None
         ("window_policy", WindowPolicy),
         ("run_trigger", Trigger),
         ("run_state", RunState),
+        ("delivery_state", DeliveryState),
     ],
 )
 def test_enums_equal_their_python_twins(database: Database, name: str, twin: type[StrEnum]) -> None:

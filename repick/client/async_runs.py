@@ -1,0 +1,50 @@
+# Made from runs.py by `python -m repick.client.generate`: change that instead.
+"""The calls about runs, and about jobs as runs: `client.runs`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+from repick.client.async_transport import AsyncTransport
+
+Json = Mapping[str, Any]
+
+
+class AsyncRuns:
+    """Values are the API's JSON. Raises what every call of the client does."""
+
+    def __init__(self, api: AsyncTransport) -> None:
+        self._api = api
+
+    async def diff(self, after: str, before: str | None = None) -> AsyncIterator[Json]:
+        """What changed for each query, against another run or the one before."""
+        page = await self._api.request("GET", _diff(after, before))
+        while True:
+            for one in page["items"]:
+                yield dict(one)
+            if page["next"] is None:
+                return
+            page = await self._api.request("GET", page["next"])
+
+    async def summary(self, after: str, before: str | None = None) -> Json:
+        """What changed over all queries."""
+        found: Json = await self._api.request("GET", _diff(after, before) + "/summary")
+        return found
+
+    async def export(self, run: str, target: BinaryIO, form: str = "jsonl") -> None:
+        """Write a run's or job's rankings to a file: `jsonl`, `csv`, `parquet` or `trec`."""
+        path = f"/v1/jobs/{quote(run, safe='')}/export"
+        await self._api.save(path, target, {"format": form})
+
+    async def report(self, run: str, target: BinaryIO) -> None:
+        """Write the run's page of HTML to a file."""
+        await self._api.save(f"/v1/runs/{quote(run, safe='')}/report", target)
+
+
+def _diff(after: str, before: str | None) -> str:
+    run = quote(after, safe="")
+    if before is None:
+        return f"/v1/runs/{run}/diff"
+    return f"/v1/runs/{quote(before, safe='')}/diff/{run}"

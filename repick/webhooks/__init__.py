@@ -1,0 +1,1 @@
+"""Webhooks: what is sent, signed and tried again (`rules`), and who sends it (`delivery`)."""
