@@ -174,8 +174,7 @@ class SliceScorer:
 
     def _traced(self, ready: list[PreparedPair], last: bool) -> list[_Judged]:
         with telemetry.span("repick.batch", pairs=len(ready)):
-            results = self._score(ready, last)
-        return _Scored(results, time.monotonic() - started)
+            return self._score(ready, last)
 
     def _score(self, ready: list[PreparedPair], last: bool) -> list[PairScore | PairFailure]:
         """Scores in order; a pair whose figures are not finite fails alone, not its batch.
