@@ -7,6 +7,7 @@ RepickError
 ├── NotFound              no such thing for this tenant
 ├── Conflict              the thing exists, but its state forbids the request
 ├── Unavailable           a server that we need did not answer; try again
+│   └── CommitUnknown     the answer to a COMMIT was lost: it happened or not
 └── ModelError            a checkpoint or its scores cannot be used; the worker refuses to serve
     ├── UnsupportedFamily no adapter knows this architecture
     ├── UnsafeCheckpoint  not safetensors, not pinned, or would run remote code
@@ -65,6 +66,12 @@ class Conflict(RepickError):
 
 class Unavailable(RepickError):
     code = "unavailable"
+
+
+class CommitUnknown(Unavailable):
+    """Read back what was to be stored, or store it again under the same id; never assume."""
+
+    code = "commit_unknown"
 
 
 class ModelError(RepickError):

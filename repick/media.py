@@ -32,7 +32,7 @@ class MediaStore(Protocol):
         """The bytes, verified.
 
         Raises ContentError `media_missing` (retryable: another machine's copy may be on its way)
-        or `media_corrupt`, Unavailable where the store does not answer.
+        or `media_corrupt`, Unavailable where the store does not answer or is an empty folder.
         """
 
     def exists(self, tenant_id: int, sha256: bytes) -> bool:
@@ -59,6 +59,10 @@ class MediaFolder:
         try:
             data = path.read_bytes()
         except FileNotFoundError as exc:
+            if not any(self._root.glob("[0-9]*")):
+                # Rows name bytes that were stored: this is another folder, or a volume not mounted.
+                detail = "the media folder is empty"
+                raise Unavailable(detail, sha256=sha256.hex()) from exc
             raise _missing(sha256) from exc
         except OSError as exc:
             raise Unavailable("the media folder cannot be read", sha256=sha256.hex()) from exc

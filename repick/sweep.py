@@ -61,6 +61,7 @@ class Sweep:
         """End what three workers died over, a transaction each: one large job delays no other."""
         with self.database.begin() as connection:
             embeddings.end_lost(connection)
+            embeddings.retry(connection)
             endings.clear_ended(connection)
             idempotency.forget(connection)
             stages.warn_unserved(connection, UNSERVED)

@@ -299,6 +299,7 @@ pending_embedding = Table(
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("error_code", Text),
     Column("retryable", Boolean, nullable=False, server_default=text("false")),
+    _time("retry_at"),
     PrimaryKeyConstraint("tenant_id", "space_id", "item_id"),
     ForeignKeyConstraint(
         ["tenant_id", "item_id"],
@@ -314,6 +315,11 @@ pending_embedding = Table(
     ),
     CheckConstraint("(token IS NULL) = (lease_until IS NULL)", name="lease"),
     Index("ix_pending_embedding_item", "tenant_id", "item_id"),
+    Index(
+        "ix_pending_embedding_retry_at",
+        "retry_at",
+        postgresql_where=text("retry_at IS NOT NULL"),
+    ),
 )
 
 # --- jobs ----------------------------------------------------------------------------------------
@@ -373,6 +379,12 @@ job = Table(
         postgresql_where=text(f"state NOT IN ({FINAL_STATES})"),
     ),
     Index("ix_job_corpus", "tenant_id", "corpus_id"),
+    Index(
+        "ix_job_backlog",
+        "tenant_id",
+        postgresql_include=["query_count", "k"],
+        postgresql_where=text("finished_at IS NULL AND kind <> 'nightly'"),
+    ),
     Index(
         "ix_job_metadata",
         "metadata",
