@@ -60,7 +60,7 @@ def submit(
 
     Raises NotFound (corpus), InvalidField (scorer, images), Conflict (the key was used for another
     body), Unavailable (no scorer is registered, or a server does not answer). A broker that is
-    down is no error: the sweep publishes what waits.
+    down is no error: the sweep publishes what waits. HttpError 429 where too much waits already.
     """
     if earlier := _earlier(services, tenant_id, submission):
         return _replay(services, tenant_id, submission, earlier)
@@ -73,7 +73,8 @@ def submit(
     sent = verify(services, tenant_id, submission.documents)
     try:
         promise = _Promise(submission, scorer, queries, sent, trace)
-        view, dispatch = _committed(services, tenant_id, promise)
+        with services.backlog.reserved(tenant_id, submission.pairs):
+            view, dispatch = _committed(services, tenant_id, promise)
     except _Replay as replay:
         return _replay(services, tenant_id, submission, replay.earlier)
     if dispatch is not None:

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     max_sent_pairs: int = 100_000
     """Queries times documents, where a job brings its documents along."""
 
+    max_queued_pairs: Annotated[int, Field(ge=1)] = 10_000_000
+    """Queries times k of all unfinished jobs but nightly ones; then a submit is told to wait."""
+    max_queued_pairs_of_tenant: Annotated[int, Field(ge=1)] = 2_000_000
+    requests_per_s: Annotated[float, Field(ge=0)] = 1_000
+    """Of one key on one API process, twice as many at once; 0 is no limit."""
+
     retrieve_slice_queries: Annotated[int, Field(ge=1)] = 64
     slice_pairs: Annotated[int, Field(ge=1)] = 64
     embed_batch: Annotated[int, Field(ge=1)] = 32
