@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy import Connection, ForeignKeyConstraint, create_engine, pool, text
 
 from repick.tables import metadata
 
@@ -15,9 +16,16 @@ from repick.tables import metadata
 OPTIONS = "-c lock_timeout=5s -c statement_timeout=15min"
 
 
+PARTITION = re.compile(
+    r"embedding_s|(job|job_query|candidate|slice|ranking|pair_score)_p(\d+|_default)$"
+)
+
+
 def ours(obj: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:
     """Partitions come and go with corpora and with time; they are not part of the schema."""
-    return not (kind == "table" and (name or "").startswith(("embedding_s",)))
+    if isinstance(obj, ForeignKeyConstraint):  # Postgres keeps a key to each partition beside ours
+        return not PARTITION.match(obj.elements[0].target_fullname.rsplit(".", 1)[0])
+    return not (kind == "table" and PARTITION.match(name or ""))
 
 
 def run(connection: Connection) -> None:

@@ -2,7 +2,7 @@
 
 Every row that belongs to a user carries `tenant_id`, and foreign keys between such rows include it,
 so that row-level security can be turned on without a rewrite. The keys of job tables begin with the
-job's id (a uuid7), so that they can be range-partitioned by time.
+job's id (a uuid7), by whose weeks they are partitioned (`repick/store/partitions.py`).
 """
 
 from __future__ import annotations
@@ -397,6 +397,7 @@ job = Table(
         "finished_at",
         postgresql_where=text("state = 'cancelled' OR deadline IS NOT NULL"),
     ),
+    postgresql_partition_by="RANGE (id)",
 )
 
 idempotency = Table(
@@ -436,6 +437,7 @@ job_query = Table(
         name="fk_job_query_content",
     ),
     Index("ix_job_query_content", "tenant_id", "content_id"),
+    postgresql_partition_by="RANGE (job_id)",
 )
 
 candidate = Table(
@@ -456,6 +458,7 @@ candidate = Table(
     _of_job("fk_candidate_job"),
     CheckConstraint("content_id IS NOT NULL OR error_code IS NOT NULL", name="content"),
     Index("ix_candidate_pair", "job_id", "pair_no"),
+    postgresql_partition_by="RANGE (job_id)",
 )
 
 slice = Table(
@@ -488,6 +491,7 @@ slice = Table(
         "publish_at",
         postgresql_where=text("state IN ('waiting', 'claimed')"),
     ),
+    postgresql_partition_by="RANGE (job_id)",
 )
 
 # --- the ledger and the rankings -----------------------------------------------------------------
@@ -519,6 +523,7 @@ pair_score = Table(
         name="fk_pair_score_document",
     ),
     Index("ix_pair_score_document", "tenant_id", "document_id"),
+    postgresql_partition_by="HASH (tenant_id, query_id)",
 )
 
 ranking = Table(
@@ -567,4 +572,5 @@ ranking = Table(
         ),
         name="one_length",
     ),
+    postgresql_partition_by="RANGE (job_id)",
 )
