@@ -50,7 +50,9 @@ _PROBLEM = {
 
 def errors(*statuses: int) -> Responses:
     """Documented error answers; 401, 422, 429 and 503 may come from every route."""
-    return {status: _problem_answer(status) for status in sorted({401, 403, 422, 429, 503, *statuses})}
+    return {
+        status: _problem_answer(status) for status in sorted({401, 403, 422, 429, 503, *statuses})
+    }
 
 
 def json_body(model: type, **examples: Any) -> dict[str, Any]:

@@ -35,7 +35,6 @@ from repick.store.registry import Registered
 from repick.store.slices import Dispatch
 from repick.store.sources import Source
 
-
 log = structlog.get_logger(__name__)
 
 

@@ -88,6 +88,13 @@ class Settings(BaseSettings):
     """Where a worker or the sweep answers Prometheus; 0 is off. The API has its own /metrics."""
     metrics_host: str = "127.0.0.1"
     sweep_interval_s: float = 5.0
+    keep_jobs_days: Annotated[float, Field(ge=1)] = 30
+    """Of jobs and their rankings since their submit; whole weeks go at once, up to a week later."""
+    keep_nightly_days: Annotated[float, Field(ge=1)] = 400
+    """Of the jobs that schedules make."""
+    keep_scores_days: Annotated[float, Field(ge=1)] = 30
+    """Of pair scores since their last use; those of kept rankings stay with them."""
+    retention_interval_s: Annotated[float, Field(gt=0)] = 600
     exact_search_rows: int = 20_000
     """Above this many vectors a space is searched through its own HNSW index."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import FrameType
 
 import structlog
@@ -23,8 +23,10 @@ from repick import telemetry
 from repick.errors import NotFound, Unavailable
 from repick.jobs import Slice, bulk_queue
 from repick.logs import configure
+from repick.media import media_store
 from repick.metrics import SweepFigures, serve
 from repick.queue import depth, make_app, publish, publish_embedding
+from repick.retention import Retention, ages
 from repick.settings import Settings
 from repick.store import embeddings, endings, idempotency, slices, spaces, stages
 from repick.store.database import Database
@@ -129,6 +131,20 @@ def build_indexes(settings: Settings, stopping: threading.Event) -> None:
     database.close()
 
 
+def collect(settings: Settings, stopping: threading.Event) -> None:
+    """Make and drop weeks of jobs, and collect what nothing refers to, every ten minutes."""
+    database = Database(settings.database_url, pool_size=1)
+    retention = Retention(database, media_store(settings), ages(settings))
+    while True:
+        try:
+            retention.run(datetime.now(UTC))
+        except Unavailable as exc:
+            log.warning("retention put off", reason=exc.detail)
+        if stopping.wait(settings.retention_interval_s):
+            break
+    database.close()
+
+
 def main() -> None:
     """`python -m repick.sweep`: tick until SIGTERM. A defect ends the process, not its work."""
     configure("sweep")
@@ -145,20 +161,26 @@ def main() -> None:
     serve(settings, registry)
     database, app = Database(settings.database_url), make_app(settings.broker_url)
     sweep = Sweep(settings, database, app, figures)
-    builder = threading.Thread(target=build_indexes, args=(settings, stopping), name="indexes")
-    builder.start()
+    helpers = [
+        threading.Thread(target=helper, args=(settings, stopping), name=helper.__name__)
+        for helper in (build_indexes, collect)
+    ]
+    for helper in helpers:
+        helper.start()
     log.info("sweeping", every_s=settings.sweep_interval_s)
     try:
-        run(sweep, builder, stopping)
+        run(sweep, helpers, stopping)
     finally:
         stopping.set()
-        builder.join()
+        for helper in helpers:
+            helper.join()
 
 
-def run(sweep: Sweep, builder: threading.Thread, stopping: threading.Event) -> None:
+def run(sweep: Sweep, helpers: Sequence[threading.Thread], stopping: threading.Event) -> None:
     while not stopping.is_set():
-        if not builder.is_alive():
-            raise RuntimeError("the index builder has died")
+        for helper in helpers:
+            if not helper.is_alive():
+                raise RuntimeError(f"the thread {helper.name} has died")
         try:
             sweep.tick()
         except Unavailable as exc:

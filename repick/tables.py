@@ -195,6 +195,22 @@ content = Table(
     Index("ix_content_media", "tenant_id", "media_sha256"),
 )
 
+unused_content = Table(
+    "unused_content",
+    metadata,
+    _tenant(),
+    Column("content_id", BigInteger, nullable=False),
+    _now("since"),
+    PrimaryKeyConstraint("tenant_id", "content_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "content_id"],
+        ["content.tenant_id", "content.id"],
+        name="fk_unused_content_content",
+        ondelete="CASCADE",
+    ),
+    Index("ix_unused_content_since", "since"),
+)
+
 corpus = Table(
     "corpus",
     metadata,
@@ -523,6 +539,7 @@ pair_score = Table(
         name="fk_pair_score_document",
     ),
     Index("ix_pair_score_document", "tenant_id", "document_id"),
+    Index("ix_pair_score_last_used_at", "last_used_at"),
     postgresql_partition_by="HASH (tenant_id, query_id)",
 )
 

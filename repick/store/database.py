@@ -52,14 +52,17 @@ class Database:
         was committed; CommitUnknown when it broke at the COMMIT itself, which has happened or not:
         the caller must read back, never assume.
         """
-        with _translated(), self.engine.connect() as connection:
-            with connection.begin() as transaction:
-                yield connection
-                try:
-                    transaction.commit()
-                except (OperationalError, InterfaceError) as exc:
-                    detail = "the answer to a commit was lost"
-                    raise CommitUnknown(detail, part="postgres") from exc
+        with (
+            _translated(),
+            self.engine.connect() as connection,
+            connection.begin() as transaction,
+        ):
+            yield connection
+            try:
+                transaction.commit()
+            except (OperationalError, InterfaceError) as exc:
+                detail = "the answer to a commit was lost"
+                raise CommitUnknown(detail, part="postgres") from exc
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, text
 from repick.errors import ContentError
 from repick.jobs import MAX_ATTEMPTS
 
-
 RETRY_AFTER = timedelta(minutes=10)
 
 
@@ -58,7 +57,8 @@ def enqueue(connection: Connection, tenant_id: int, space_id: int, item_ids: Seq
             " AND e.item_id = i.id) ORDER BY i.id"
             " ON CONFLICT (tenant_id, space_id, item_id) DO UPDATE SET content_id ="
             " excluded.content_id, token = NULL, lease_until = NULL, attempts = 0,"
-            " error_code = NULL, retry_at = NULL WHERE pending_embedding.content_id <> excluded.content_id"
+            " error_code = NULL, retry_at = NULL"
+            " WHERE pending_embedding.content_id <> excluded.content_id"
         ),
         bind,
     ).rowcount

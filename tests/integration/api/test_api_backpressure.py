@@ -1,4 +1,4 @@
-"""Too much waits, or a key asks too fast: 429 with Retry-After; what was accepted stays readable."""
+"""Too much waits, or a key asks too fast: 429 with Retry-After; what was accepted is read."""
 
 from __future__ import annotations
 
