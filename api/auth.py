@@ -21,7 +21,8 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="repick"'}
 def requires(scope: str) -> Callable[..., Principal]:
     """A dependency: the principal of a live key that has the scope.
 
-    Raises HttpError 401 (`missing_key`, `invalid_key`, `key_in_url`) or 403 (`missing_scope`).
+    Raises HttpError 401 (`missing_key`, `invalid_key`, `key_in_url`) or 403 (`missing_scope`),
+    429 (`rate_limited`).
     """
 
     def principal(
@@ -48,6 +49,7 @@ def _authenticate(request: Request, services: Services) -> Principal:
         with services.database.read() as connection:
             who = keys.authenticate(connection, found[1])
         if who is not None:
+            services.rates.take(who.key_id)
             return who
     detail = (
         "the key is unknown, expired or revoked" if found else "send `Authorization: Bearer rpk_…`"

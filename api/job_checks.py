@@ -42,6 +42,11 @@ class Submission:
         return len(self.documents) or self.request.k or DEFAULT_K
 
     @property
+    def pairs(self) -> int:
+        """What it costs at most."""
+        return len(self.drafts) * self.k
+
+    @property
     def top_n(self) -> int:
         return min(self.request.top_n or self.k, self.k)
 

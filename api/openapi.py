@@ -42,6 +42,7 @@ _EXAMPLES = {
     415: ("unsupported_media_type", "the body must be application/json in UTF-8"),
     501: ("no_pyarrow", "Parquet needs repick[parquet] on the server"),
     422: ("invalid_field", "Input should be greater than or equal to 1"),
+    429: ("queue_full", "1990000 pairs of your jobs wait, of at most 2000000; try again later"),
     503: ("unavailable", "the database did not answer"),
 }
 _PROBLEM = {
@@ -68,8 +69,10 @@ _PROBLEM = {
 
 
 def errors(*statuses: int) -> Responses:
-    """Documented error answers; 401, 422 and 503 may come from every route."""
-    return {status: _problem_answer(status) for status in sorted({401, 403, 422, 503, *statuses})}
+    """Documented error answers; 401, 422, 429 and 503 may come from every route."""
+    return {
+        status: _problem_answer(status) for status in sorted({401, 403, 422, 429, 503, *statuses})
+    }
 
 
 def json_body(model: type, **examples: Any) -> dict[str, Any]:

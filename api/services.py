@@ -13,6 +13,8 @@ from anyio import CapacityLimiter
 from celery import Celery
 from fastapi import Request
 
+from api import backpressure
+from api.backpressure import Backlog, Rates
 from api.pages import Cursors
 from api.publisher import Publisher
 from repick.content import ImageInspector, ImagePolicy
@@ -35,6 +37,8 @@ class Services:
     broker: Celery
     publisher: Publisher
     cursors: Cursors
+    backlog: Backlog
+    rates: Rates
     uploads: CapacityLimiter
     """Requests whose images are being verified: they must not take every thread from polling."""
 
@@ -53,6 +57,8 @@ def opened(settings: Settings) -> Iterator[Services]:
             broker,
             Publisher(broker),
             Cursors(_secret(settings)),
+            backpressure.backlog(settings, database),
+            Rates(settings.requests_per_s),
             CapacityLimiter(UPLOADS_AT_ONCE),
         )
     finally:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+import structlog
 import uuid_utils.compat
 
 from api.documents import Verified, rows, verify
@@ -16,14 +19,23 @@ from api.job_checks import Submission
 from api.schemas import JobRequest
 from api.services import Services
 from repick.content import Content
-from repick.errors import Conflict, ContentError, InvalidField, NotFound, Unavailable
+from repick.errors import (
+    CommitUnknown,
+    Conflict,
+    ContentError,
+    InvalidField,
+    NotFound,
+    Unavailable,
+)
 from repick.specs import LengthPolicy, Readout
 from repick.store import contents, documents, idempotency, jobs, registry, sources
 from repick.store.idempotency import Earlier
-from repick.store.jobs import JobView, NewJob
+from repick.store.jobs import AlreadyStored, JobView, NewJob
 from repick.store.registry import Registered
 from repick.store.slices import Dispatch
 from repick.store.sources import Source
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +59,7 @@ def submit(
 
     Raises NotFound (corpus), InvalidField (scorer, images), Conflict (the key was used for another
     body), Unavailable (no scorer is registered, or a server does not answer). A broker that is
-    down is no error: the sweep publishes what waits.
+    down is no error: the sweep publishes what waits. HttpError 429 where too much waits already.
     """
     if earlier := _earlier(services, tenant_id, submission):
         return _replay(services, tenant_id, submission, earlier)
@@ -60,10 +72,12 @@ def submit(
     sent = verify(services, tenant_id, submission.documents)
     try:
         promise = _Promise(submission, scorer, queries, sent, trace)
-        view, dispatch = _commit(services, tenant_id, promise)
+        with services.backlog.reserved(tenant_id, submission.pairs):
+            view, dispatch = _committed(services, tenant_id, promise)
     except _Replay as replay:
         return _replay(services, tenant_id, submission, replay.earlier)
-    services.publisher.job(dispatch)
+    if dispatch is not None:
+        services.publisher.job(dispatch)
     return Submitted(view)
 
 
@@ -136,9 +150,52 @@ class _Promise:
         return [*self.queries, *sent]
 
 
-def _commit(services: Services, tenant_id: int, promise: _Promise) -> tuple[JobView, Dispatch]:
-    """The promise; raises _Replay where another request with the key came first."""
+_PAUSES_S = (0.1, 0.5, 1.0, 2.0)
+"""Before each try to make sure of a lost commit: about as long as Postgres takes to start again."""
+
+
+def _committed(
+    services: Services, tenant_id: int, promise: _Promise
+) -> tuple[JobView, Dispatch | None]:
+    """The promise, committed once. Nothing to publish where an earlier commit is only found.
+
+    A commit whose answer was lost is made again under the same id: that waits for the first one
+    where it still runs, and finds it where it happened. Raises _Replay, and CommitUnknown where
+    the database stays away, so that nobody knows.
+    """
     job_id = UUID(int=uuid_utils.compat.uuid7().int)
+    try:
+        return _commit(services, tenant_id, promise, job_id)
+    except CommitUnknown as exc:
+        log.warning("commit unknown", job_id=str(job_id))
+        for pause in _PAUSES_S:
+            time.sleep(pause)
+            with suppress(Unavailable):
+                return _commit_again(services, tenant_id, promise, job_id)
+        detail = "the database went away at the commit; ask for the job by its id"
+        raise CommitUnknown(detail, job=job_id) from exc
+
+
+def _commit_again(
+    services: Services, tenant_id: int, promise: _Promise, job_id: UUID
+) -> tuple[JobView, Dispatch | None]:
+    try:
+        return _commit(services, tenant_id, promise, job_id)
+    except AlreadyStored:
+        pass
+    except _Replay as replay:
+        if replay.earlier.job_id != job_id:
+            raise
+    with services.database.read() as connection:
+        view = jobs.view(connection, tenant_id, job_id)
+    assert view is not None
+    return view, None
+
+
+def _commit(
+    services: Services, tenant_id: int, promise: _Promise, job_id: UUID
+) -> tuple[JobView, Dispatch]:
+    """The promise; raises _Replay where another request with the key came first."""
     submission = promise.submission
     with services.database.begin() as connection:
         if submission.key is not None:

@@ -8,6 +8,7 @@ RepickError
 ├── Conflict              the thing exists, but its state forbids the request
 ├── NotInstalled          an optional part of this installation is missing
 ├── Unavailable           a server that we need did not answer; try again
+│   └── CommitUnknown     the answer to a COMMIT was lost: it happened or not
 ├── AddressBlocked        a host that somebody named leads to an address that is not public
 └── ModelError            a checkpoint or its scores cannot be used; the worker refuses to serve
     ├── UnsupportedFamily no adapter knows this architecture
@@ -71,6 +72,12 @@ class NotInstalled(RepickError):
 
 class Unavailable(RepickError):
     code = "unavailable"
+
+
+class CommitUnknown(Unavailable):
+    """Read back what was to be stored, or store it again under the same id; never assume."""
+
+    code = "commit_unknown"
 
 
 class AddressBlocked(RepickError):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
@@ -32,11 +34,17 @@ class MediaStore(Protocol):
         """The bytes, verified.
 
         Raises ContentError `media_missing` (retryable: another machine's copy may be on its way)
-        or `media_corrupt`, Unavailable where the store does not answer.
+        or `media_corrupt`, Unavailable where the store does not answer or is an empty folder.
         """
 
     def exists(self, tenant_id: int, sha256: bytes) -> bool:
         """Whether there is something under this hash; only `get` verifies it."""
+
+    def remove(self, tenant_id: int, sha256: bytes, unless_put_within: timedelta) -> bool:
+        """Remove the bytes, but not those that somebody has put, or put again, so lately.
+
+        False where there was nothing to remove. Raises Unavailable where the store is.
+        """
 
 
 class MediaFolder:
@@ -59,6 +67,10 @@ class MediaFolder:
         try:
             data = path.read_bytes()
         except FileNotFoundError as exc:
+            if not any(self._root.glob("[0-9]*")):
+                # Rows name bytes that were stored: this is another folder, or a volume not mounted.
+                detail = "the media folder is empty"
+                raise Unavailable(detail, sha256=sha256.hex()) from exc
             raise _missing(sha256) from exc
         except OSError as exc:
             raise Unavailable("the media folder cannot be read", sha256=sha256.hex()) from exc
@@ -67,9 +79,31 @@ class MediaFolder:
     def exists(self, tenant_id: int, sha256: bytes) -> bool:
         return (self._root / _key(tenant_id, sha256)).is_file()
 
+    def remove(self, tenant_id: int, sha256: bytes, unless_put_within: timedelta) -> bool:
+        path = self._root / _key(tenant_id, sha256)
+        aside = self._root / ".incoming" / uuid4().hex
+        try:
+            if not _older(path.stat().st_mtime, unless_put_within):
+                return False
+            # Out of the way first: who puts it from now on writes it anew, and who was about to
+            # say that it is there has renewed its time, which is looked at again.
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(aside)
+            if not _older(aside.stat().st_mtime, unless_put_within):
+                aside.replace(path)
+                return False
+            aside.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            raise Unavailable("the media folder cannot be written", sha256=sha256.hex()) from exc
+        return True
+
     @staticmethod
     def _holds(path: Path, data: bytes) -> bool:
+        """Whether it is there; says so to `remove` by renewing its time."""
         try:
+            os.utime(path)
             return path.stat().st_size == len(data) and path.read_bytes() == data
         except FileNotFoundError:
             return False
@@ -150,6 +184,26 @@ class MediaObjects:
         except (BaseError, OSError) as exc:
             raise Unavailable("the object store cannot be read", sha256=sha256.hex()) from exc
         return True
+
+    def remove(self, tenant_id: int, sha256: bytes, unless_put_within: timedelta) -> bool:
+        """Between the look and the removal, some ms, a put would be lost: stores have no lock."""
+        from obstore.exceptions import BaseError
+
+        key = _key(tenant_id, sha256)
+        try:
+            put_at = self._store.head(key)["last_modified"].timestamp()
+            if not _older(put_at, unless_put_within):
+                return False
+            self._store.delete(key)
+        except FileNotFoundError:
+            return False
+        except (BaseError, OSError) as exc:
+            raise Unavailable("the object store cannot be written", sha256=sha256.hex()) from exc
+        return True
+
+
+def _older(timestamp: float, age: timedelta) -> bool:
+    return time.time() - timestamp >= age.total_seconds()
 
 
 def _key(tenant_id: int, sha256: bytes) -> str:

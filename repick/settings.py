@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     max_sent_pairs: int = 100_000
     """Queries times documents, where a job brings its documents along."""
 
+    max_queued_pairs: Annotated[int, Field(ge=1)] = 10_000_000
+    """Queries times k of all unfinished jobs but nightly ones; then a submit is told to wait."""
+    max_queued_pairs_of_tenant: Annotated[int, Field(ge=1)] = 2_000_000
+    requests_per_s: Annotated[float, Field(ge=0)] = 1_000
+    """Of one key on one API process, twice as many at once; 0 is no limit."""
+
     retrieve_slice_queries: Annotated[int, Field(ge=1)] = 64
     slice_pairs: Annotated[int, Field(ge=1)] = 64
     embed_batch: Annotated[int, Field(ge=1)] = 32
@@ -96,6 +102,13 @@ class Settings(BaseSettings):
     max_webhooks: Annotated[int, Field(ge=0)] = 20
     """Of a tenant."""
     sweep_interval_s: float = 5.0
+    keep_jobs_days: Annotated[float, Field(ge=1)] = 30
+    """Of jobs and their rankings since their submit; whole weeks go at once, up to a week later."""
+    keep_nightly_days: Annotated[float, Field(ge=1)] = 400
+    """Of the jobs that schedules make."""
+    keep_scores_days: Annotated[float, Field(ge=1)] = 30
+    """Of pair scores since their last use; those of kept rankings stay with them."""
+    retention_interval_s: Annotated[float, Field(gt=0)] = 600
     exact_search_rows: int = 20_000
     """Above this many vectors a space is searched through its own HNSW index."""
 

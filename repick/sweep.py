@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import FrameType
 
 import structlog
@@ -23,8 +23,10 @@ from repick import nightly, telemetry
 from repick.errors import NotFound, Unavailable
 from repick.jobs import Slice, bulk_queue
 from repick.logs import configure
+from repick.media import media_store
 from repick.metrics import SweepFigures, serve
 from repick.queue import depth, make_app, publish, publish_embedding
+from repick.retention import Retention, ages
 from repick.settings import Settings
 from repick.store import embeddings, endings, idempotency, slices, spaces, stages
 from repick.store.database import Database
@@ -63,6 +65,7 @@ class Sweep:
         """End what three workers died over, a transaction each: one large job delays no other."""
         with self.database.begin() as connection:
             embeddings.end_lost(connection)
+            embeddings.retry(connection)
             endings.clear_ended(connection)
             idempotency.forget(connection)
             stages.warn_unserved(connection, UNSERVED)
@@ -130,6 +133,20 @@ def build_indexes(settings: Settings, stopping: threading.Event) -> None:
     database.close()
 
 
+def collect(settings: Settings, stopping: threading.Event) -> None:
+    """Make and drop weeks of jobs, and collect what nothing refers to, every ten minutes."""
+    database = Database(settings.database_url, pool_size=1)
+    retention = Retention(database, media_store(settings), ages(settings))
+    while True:
+        try:
+            retention.run(datetime.now(UTC))
+        except Unavailable as exc:
+            log.warning("retention put off", reason=exc.detail)
+        if stopping.wait(settings.retention_interval_s):
+            break
+    database.close()
+
+
 def main() -> None:
     """`python -m repick.sweep`: tick until SIGTERM. A defect ends the process, not its work."""
     configure("sweep")
@@ -147,8 +164,8 @@ def main() -> None:
     database, app = Database(settings.database_url), make_app(settings.broker_url)
     sweep = Sweep(settings, database, app, figures)
     helpers = [
-        threading.Thread(target=target, args=(settings, stopping), name=name)
-        for name, target in (("indexes", build_indexes), ("webhooks", deliver))
+        threading.Thread(target=helper, args=(settings, stopping), name=helper.__name__)
+        for helper in (build_indexes, deliver, collect)
     ]
     for helper in helpers:
         helper.start()

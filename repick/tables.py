@@ -2,7 +2,7 @@
 
 Every row that belongs to a user carries `tenant_id`, and foreign keys between such rows include it,
 so that row-level security can be turned on without a rewrite. The keys of job tables begin with the
-job's id (a uuid7), so that they can be range-partitioned by time.
+job's id (a uuid7), by whose weeks they are partitioned (`repick/store/partitions.py`).
 """
 
 from __future__ import annotations
@@ -198,6 +198,22 @@ content = Table(
     Index("ix_content_media", "tenant_id", "media_sha256"),
 )
 
+unused_content = Table(
+    "unused_content",
+    metadata,
+    _tenant(),
+    Column("content_id", BigInteger, nullable=False),
+    _now("since"),
+    PrimaryKeyConstraint("tenant_id", "content_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "content_id"],
+        ["content.tenant_id", "content.id"],
+        name="fk_unused_content_content",
+        ondelete="CASCADE",
+    ),
+    Index("ix_unused_content_since", "since"),
+)
+
 corpus = Table(
     "corpus",
     metadata,
@@ -302,6 +318,7 @@ pending_embedding = Table(
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("error_code", Text),
     Column("retryable", Boolean, nullable=False, server_default=text("false")),
+    _time("retry_at"),
     PrimaryKeyConstraint("tenant_id", "space_id", "item_id"),
     ForeignKeyConstraint(
         ["tenant_id", "item_id"],
@@ -317,6 +334,11 @@ pending_embedding = Table(
     ),
     CheckConstraint("(token IS NULL) = (lease_until IS NULL)", name="lease"),
     Index("ix_pending_embedding_item", "tenant_id", "item_id"),
+    Index(
+        "ix_pending_embedding_retry_at",
+        "retry_at",
+        postgresql_where=text("retry_at IS NOT NULL"),
+    ),
 )
 
 # --- jobs ----------------------------------------------------------------------------------------
@@ -379,6 +401,12 @@ job = Table(
     ),
     Index("ix_job_corpus", "tenant_id", "corpus_id"),
     Index(
+        "ix_job_backlog",
+        "tenant_id",
+        postgresql_include=["query_count", "k"],
+        postgresql_where=text("finished_at IS NULL AND kind <> 'nightly'"),
+    ),
+    Index(
         "ix_job_metadata",
         "metadata",
         postgresql_using="gin",
@@ -396,6 +424,7 @@ job = Table(
         "finished_at",
         postgresql_where=text("state = 'cancelled' OR deadline IS NOT NULL"),
     ),
+    postgresql_partition_by="RANGE (id)",
 )
 
 idempotency = Table(
@@ -442,6 +471,7 @@ job_query = Table(
         "standing_query",
         postgresql_where=text("standing_query IS NOT NULL"),
     ),
+    postgresql_partition_by="RANGE (job_id)",
 )
 
 candidate = Table(
@@ -462,6 +492,7 @@ candidate = Table(
     _of_job("fk_candidate_job"),
     CheckConstraint("content_id IS NOT NULL OR error_code IS NOT NULL", name="content"),
     Index("ix_candidate_pair", "job_id", "pair_no"),
+    postgresql_partition_by="RANGE (job_id)",
 )
 
 slice = Table(
@@ -494,6 +525,7 @@ slice = Table(
         "publish_at",
         postgresql_where=text("state IN ('waiting', 'claimed')"),
     ),
+    postgresql_partition_by="RANGE (job_id)",
 )
 
 # --- the ledger and the rankings -----------------------------------------------------------------
@@ -525,6 +557,8 @@ pair_score = Table(
         name="fk_pair_score_document",
     ),
     Index("ix_pair_score_document", "tenant_id", "document_id"),
+    Index("ix_pair_score_last_used_at", "last_used_at"),
+    postgresql_partition_by="HASH (tenant_id, query_id)",
 )
 
 ranking = Table(
@@ -573,6 +607,7 @@ ranking = Table(
         ),
         name="one_length",
     ),
+    postgresql_partition_by="RANGE (job_id)",
 )
 
 # --- schedules -----------------------------------------------------------------------------------

@@ -60,7 +60,10 @@ def database_url(servers: embedded.Servers, template_database: str) -> Iterator[
 def cloned_database(servers: embedded.Servers, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     names = {"new": sql.Identifier(name), "template": sql.Identifier(template)}
-    _administer(servers, sql.SQL("CREATE DATABASE {new} TEMPLATE {template}").format(**names))
+    _administer(
+        servers,
+        sql.SQL("CREATE DATABASE {new} TEMPLATE {template} STRATEGY FILE_COPY").format(**names),
+    )
     yield _address(servers, name)
     _administer(servers, sql.SQL("DROP DATABASE {new} WITH (FORCE)").format(**names))
 

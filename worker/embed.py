@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from repick.content import LoadedContent
-from repick.errors import ContentError
+from repick.errors import ContentError, Unavailable
 from repick.specs import fingerprint
 from repick.store import embeddings, registry, spaces
 from repick.store.embeddings import EmbedBatch
@@ -60,8 +60,16 @@ class Embedder:
             return embeddings.pending(connection, space_id)
 
     def run(self, batch: EmbedBatch) -> None:
-        """Commit the vectors of a claimed batch, and the reasons of items that have none."""
-        loaded = self.runtime.load(batch.tenant_id, [content for _, content in batch.items])
+        """Commit the vectors of a claimed batch, and the reasons of items that have none.
+
+        Raises Unavailable where a server is away; the items then wait again, none the worse.
+        """
+        try:
+            loaded = self.runtime.load(batch.tenant_id, [content for _, content in batch.items])
+        except Unavailable:
+            with self.runtime.database.begin() as connection:
+                embeddings.postpone(connection, batch)
+            raise
         readable = {
             item: one
             for item, content in batch.items

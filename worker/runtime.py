@@ -39,6 +39,8 @@ T = TypeVar("T")
 IMAGE_BYTES = 64 * 1024 * 1024
 ASK_AGAIN_S = 0.25
 """How often a batch that waits in line asks whether it should leave it."""
+POSTPONED = timedelta(seconds=10)
+"""Between two tries of a slice whose media store, say, does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,8 @@ class Runtime:
     def holding(self, held: Slice) -> Iterator[None]:
         """Around the work on a claimed slice: an error gives it back, the third one ends it.
 
-        With the database away nothing can be said: the lease runs out and another worker comes.
+        A server that is away is no fault of the slice: it waits, and no attempt is counted. With
+        the database away nothing can be said: the lease runs out and another worker comes.
         """
         started, outcome, job_id = time.monotonic(), "done", str(held.job_id)
         with (
@@ -150,6 +153,7 @@ class Runtime:
             except Unavailable as exc:
                 outcome = "unavailable"
                 log.warning("unavailable", reason=exc.detail)
+                self._postpone(held)
             except Exception as exc:
                 outcome = "error"
                 code = exc.code if isinstance(exc, RepickError) else "internal_error"
@@ -159,6 +163,13 @@ class Runtime:
                 seconds = time.monotonic() - started
                 self.figures.slice(held.stage, outcome, seconds)
                 log.info("slice", outcome=outcome, ms=round(1000 * seconds, 1))
+
+    def _postpone(self, held: Slice) -> None:
+        try:
+            with self.database.begin() as connection:
+                slices.postpone(connection, held, POSTPONED)
+        except Unavailable as exc:
+            log.warning("left to its lease", reason=exc.detail)
 
     def _give_back(self, held: Slice, code: str) -> None:
         with self.database.begin() as connection:

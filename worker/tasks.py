@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
 from celery import Celery
 
+from repick.errors import Unavailable
 from repick.jobs import Slice, Stage
 from repick.queue import EMBED, TASK, job_id, publish_embedding
 from repick.store import slices
@@ -16,6 +18,8 @@ from worker.rank import rank_slice
 from worker.retrieve import Retriever
 from worker.runtime import Runtime
 from worker.score import SliceScorer
+
+log = structlog.get_logger(__name__)
 
 
 def coarse_tasks(app: Celery, retriever: Retriever, encoders: Sequence[int]) -> None:
@@ -37,7 +41,11 @@ def coarse_tasks(app: Celery, retriever: Retriever, encoders: Sequence[int]) -> 
     @app.task(name=EMBED)  # type: ignore[untyped-decorator]
     def embed(space: int) -> None:
         if batch := embedder.claim(space):
-            embedder.run(batch)
+            try:
+                embedder.run(batch)
+            except Unavailable as exc:
+                log.warning("unavailable", space=space, reason=exc.detail)
+                return  # the sweep publishes again what waits
             # One message goes on for the whole space, at the end of the line after each batch.
             publish_embedding(app, space, embedder.encoding.encoder.spec.queue)
 

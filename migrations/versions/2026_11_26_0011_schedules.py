@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "2026_11_26_0011_schedules"
-down_revision = "2026_11_24_0007_calibration"
+down_revision = "2026_11_26_0010_retention"
 branch_labels = None
 depends_on = None
 

@@ -12,20 +12,34 @@ from repick.tables import content, media
 
 # Built once: on the path of every submit, building a statement costs more than running it.
 _INSERT = insert(content).on_conflict_do_nothing()
-_IDS = text("SELECT sha256, id FROM content WHERE tenant_id = :tenant AND sha256 = ANY(:hashes)")
+# Locked against retention until the commit; in one order, as whoever locks several does.
+_IDS = text(
+    "SELECT sha256, id FROM content WHERE tenant_id = :tenant AND sha256 = ANY(:hashes)"
+    " ORDER BY sha256 FOR KEY SHARE"
+)
+_MEDIA = text(
+    "SELECT sha256 FROM media WHERE tenant_id = :tenant AND sha256 = ANY(:hashes)"
+    " ORDER BY sha256 FOR KEY SHARE"
+)
 
 
 def put(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> dict[bytes, int]:
-    """Store what is new, in one statement a table; give each content's id by its hash."""
+    """Store what is new, in one statement a table; give each content's id by its hash.
+
+    Nobody can delete them until the transaction ends (`repick.store.retention`).
+    """
     by_hash = {one.sha256: one for one in contents}
     if not by_hash:
         return {}
     _put_media(connection, tenant_id, by_hash.values())
     # Sorted, so that two writers of the same contents cannot wait for each other in a circle.
-    rows = [_row(tenant_id, sha256, by_hash[sha256]) for sha256 in sorted(by_hash)]
-    connection.execute(_INSERT, rows)
-    found = connection.execute(_IDS, {"tenant": tenant_id, "hashes": list(by_hash)})
-    return {bytes(row.sha256): row.id for row in found}
+    left, ids = sorted(by_hash), dict[bytes, int]()
+    while left:  # again where one was deleted between the two statements
+        connection.execute(_INSERT, [_row(tenant_id, one, by_hash[one]) for one in left])
+        found = connection.execute(_IDS, {"tenant": tenant_id, "hashes": left})
+        ids |= {bytes(row.sha256): row.id for row in found}
+        left = [one for one in left if one not in ids]
+    return ids
 
 
 def get(connection: Connection, tenant_id: int, ids: Sequence[int]) -> Mapping[int, Content]:
@@ -53,9 +67,13 @@ def get(connection: Connection, tenant_id: int, ids: Sequence[int]) -> Mapping[i
 
 def _put_media(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> None:
     images = {one.media.sha256: one.media for one in contents if one.media}
-    if images:
-        rows = [_media_row(tenant_id, images[sha256]) for sha256 in sorted(images)]
+    left = sorted(images)
+    while left:
+        rows = [_media_row(tenant_id, images[sha256]) for sha256 in left]
         connection.execute(insert(media).on_conflict_do_nothing(), rows)
+        found = connection.execute(_MEDIA, {"tenant": tenant_id, "hashes": left}).scalars()
+        held = {bytes(sha256) for sha256 in found}
+        left = [one for one in left if one not in held]
 
 
 def _media_row(tenant_id: int, image: Media) -> dict[str, object]:

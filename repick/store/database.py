@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Opera
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from repick.errors import Unavailable
+from repick.errors import CommitUnknown, Unavailable
 
 PING_AFTER_IDLE_S = 1.0
 EF_SEARCH = 200
@@ -48,11 +48,21 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """One transaction: committed at the end, rolled back on any error.
 
-        Raises Unavailable when the server did not answer or the connection broke; a commit may
-        then have happened or not, and the caller must read back, never assume.
+        Raises Unavailable when the server did not answer or the connection broke, and then nothing
+        was committed; CommitUnknown when it broke at the COMMIT itself, which has happened or not:
+        the caller must read back, never assume.
         """
-        with _translated(), self.engine.begin() as connection:
+        with (
+            _translated(),
+            self.engine.connect() as connection,
+            connection.begin() as transaction,
+        ):
             yield connection
+            try:
+                transaction.commit()
+            except (OperationalError, InterfaceError) as exc:
+                detail = "the answer to a commit was lost"
+                raise CommitUnknown(detail, part="postgres") from exc
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -17,6 +17,8 @@ from sqlalchemy import Connection, text
 from repick.errors import ContentError
 from repick.jobs import MAX_ATTEMPTS
 
+RETRY_AFTER = timedelta(minutes=10)
+
 
 @dataclass(frozen=True, slots=True)
 class EmbedBatch:
@@ -55,7 +57,8 @@ def enqueue(connection: Connection, tenant_id: int, space_id: int, item_ids: Seq
             " AND e.item_id = i.id) ORDER BY i.id"
             " ON CONFLICT (tenant_id, space_id, item_id) DO UPDATE SET content_id ="
             " excluded.content_id, token = NULL, lease_until = NULL, attempts = 0,"
-            " error_code = NULL WHERE pending_embedding.content_id <> excluded.content_id"
+            " error_code = NULL, retry_at = NULL"
+            " WHERE pending_embedding.content_id <> excluded.content_id"
         ),
         bind,
     ).rowcount
@@ -151,25 +154,51 @@ def commit(
 
 
 def fail(connection: Connection, batch: EmbedBatch, failures: Mapping[int, ContentError]) -> None:
-    """Record why items have no vector; a retryable failure waits again until its attempts end."""
+    """Record why items have no vector; a retryable failure waits again until its attempts end.
+
+    Then it stays for RETRY_AFTER, and `retry` begins anew.
+    """
     for item_id, failure in failures.items():
         connection.execute(
             text(
                 "UPDATE pending_embedding SET token = NULL, lease_until = NULL,"
                 " retryable = :retryable,"
                 " error_code = CASE WHEN :retryable AND attempts < :attempts THEN NULL"
-                " ELSE :code END"
+                " ELSE :code END,"
+                " retry_at = CASE WHEN :retryable AND attempts >= :attempts"
+                " THEN now() + :pause END"
                 " WHERE space_id = :space AND token = :token AND item_id = :item"
             ),
             {
                 "retryable": failure.retryable,
                 "attempts": MAX_ATTEMPTS,
+                "pause": RETRY_AFTER,
                 "code": failure.code,
                 "space": batch.space_id,
                 "token": batch.token,
                 "item": item_id,
             },
         )
+
+
+def postpone(connection: Connection, batch: EmbedBatch) -> int:
+    """Give items back because a server is away: no attempt is counted; give how many."""
+    statement = text(
+        "UPDATE pending_embedding SET token = NULL, lease_until = NULL,"
+        " attempts = greatest(attempts - 1, 0) WHERE space_id = :space AND token = :token"
+    )
+    bind = {"space": batch.space_id, "token": batch.token}
+    return connection.execute(statement, bind).rowcount
+
+
+def retry(connection: Connection) -> int:
+    """Let items wait again whose last failure may be over by now; give how many."""
+    return connection.execute(
+        text(
+            "UPDATE pending_embedding SET error_code = NULL, attempts = 0, retry_at = NULL"
+            " WHERE retry_at <= now()"
+        )
+    ).rowcount
 
 
 def end_lost(connection: Connection) -> int:

@@ -50,6 +50,18 @@ def jobs(connection: Connection) -> Mapping[str, int]:
     return {row.state: int(row.n) for row in rows}
 
 
+def backlog(connection: Connection) -> dict[int, int]:
+    """Queries times k of unfinished jobs but nightly ones, by tenant: from an index alone."""
+    rows = connection.execute(_BACKLOG)
+    return {row.tenant_id: int(row.pairs) for row in rows}
+
+
+_BACKLOG = text(
+    "SELECT tenant_id, sum(query_count::bigint * k) AS pairs FROM job"
+    " WHERE finished_at IS NULL AND kind <> 'nightly' GROUP BY tenant_id"
+)
+
+
 def _first_id(seconds: float) -> UUID:
     """The lowest uuid7 of a moment: job ids begin with their time in milliseconds (RFC 9562)."""
     return UUID(int=int(seconds * 1000) << 80)

@@ -9,12 +9,20 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Interval, Row, bindparam, func, insert, select, text
+from sqlalchemy.dialects import postgresql
 
+from repick.errors import Conflict
 from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.specs import LengthPolicy
 from repick.store.slices import REPUBLISH_AFTER, Dispatch
 from repick.tables import encoder, job, job_query, scorer
 from repick.tables import slice as slices
+
+
+class AlreadyStored(Conflict):
+    """An earlier transaction has committed this very job; nothing was changed."""
+
+    code = "already_stored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,12 @@ ANY_JOB = Wanted()
 
 
 # Built once: on the paths of submit and poll, building a statement costs more than running it.
-_INSERT_JOB = insert(job).values(deadline=func.now() + bindparam("time_limit", type_=Interval))
+_INSERT_JOB = (
+    postgresql.insert(job)
+    .values(deadline=func.now() + bindparam("time_limit", type_=Interval))
+    .on_conflict_do_nothing()
+    .execution_options(preserve_rowcount=True)
+)
 _INSERT_QUERIES = insert(job_query)
 _INSERT_SLICES = insert(slices).values(
     publish_at=text("now() + :after").bindparams(after=REPUBLISH_AFTER)
@@ -124,8 +137,11 @@ def submit(connection: Connection, new: NewJob) -> Dispatch:
 
 
 def insert_job(connection: Connection, new: NewJob, slices_left: int) -> None:
-    """Insert a queued job and its queries; its slices must follow in the same transaction."""
-    connection.execute(
+    """Insert a queued job and its queries; its slices must follow in the same transaction.
+
+    Waits for a transaction that inserts the same id: raises AlreadyStored once that has committed.
+    """
+    inserted = connection.execute(
         _INSERT_JOB,
         {
             "id": new.id,
@@ -149,6 +165,8 @@ def insert_job(connection: Connection, new: NewJob, slices_left: int) -> None:
             "trace": new.trace,
         },
     )
+    if inserted.rowcount != 1:
+        raise AlreadyStored("the job is stored already", job=new.id)
     if not new.query_content_ids:
         return  # of a nightly job, which copies the standing queries itself
     connection.execute(

@@ -129,6 +129,19 @@ def release(connection: Connection, held: Slice, error_code: str | None = None) 
     return state == SliceState.FAILED
 
 
+def postpone(connection: Connection, held: Slice, after: timedelta) -> bool:
+    """Give a slice back because a server is away, which is no fault of it: no attempt is counted.
+
+    False where it is somebody else's by now.
+    """
+    statement = text(
+        "UPDATE slice SET state = 'waiting', token = NULL, lease_until = NULL,"
+        " attempts = greatest(attempts - 1, 0), publish_at = now() + :after"
+        " WHERE job_id = :job AND stage = :stage AND no = :no AND token = :token"
+    )
+    return connection.execute(statement, _key(held) | {"after": after}).rowcount == 1
+
+
 _YIELD = text(
     "UPDATE slice SET state = 'waiting', token = NULL, lease_until = NULL, attempts = 0,"
     " publish_at = now() WHERE job_id = :job AND stage = :stage AND no = :no AND token = :token"

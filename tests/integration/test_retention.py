@@ -1,0 +1,264 @@
+"""What goes and what stays: weeks of jobs, pair scores, contents, media; also under submits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from repick.content import Content
+from repick.jobs import JobKind, JobState
+from repick.media import MediaFolder
+from repick.retention import Retention
+from repick.store import contents, jobs, partitions, retention
+from repick.store.partitions import first_id, week_of
+from repick.store.retention import Ages
+from tests.integration.pipeline import Pipeline
+
+NOW = datetime.now(UTC)
+OLD = NOW - timedelta(days=100)
+DAY = timedelta(days=1)
+AGES = Ages(jobs=30 * DAY, nightly=400 * DAY, scores=30 * DAY)
+
+
+def keeper(pipeline: Pipeline) -> Retention:
+    return Retention(pipeline.database, pipeline.runtime.media, AGES)
+
+
+def query(pipeline: Pipeline, statement: str, **bind: object) -> list[object]:
+    with pipeline.database.begin() as connection:
+        result = connection.execute(text(statement), bind)
+        return list(result.scalars()) if result.returns_rows else []
+
+
+def count(pipeline: Pipeline, table: str) -> int:
+    (n,) = query(pipeline, f"SELECT count(*) FROM {table}")
+    assert isinstance(n, int)
+    return n
+
+
+def old_job(pipeline: Pipeline, text: str, moment: datetime = OLD, **options: object) -> UUID:
+    """A finished job of that time, in its own week's partitions."""
+    job = UUID(int=first_id(moment).int + random.getrandbits(60))
+    with pipeline.database.begin() as connection:
+        if week_of(moment) not in partitions.weeks(connection):
+            partitions.create(connection, week_of(moment))
+    pipeline.submit([text], id=job, k=2, top_n=2, **options)
+    pipeline.run(job)
+    query(pipeline, "UPDATE job SET finished_at = :at WHERE id = :id", at=moment, id=job)
+    return job
+
+
+def test_weeks_are_made_ahead_and_only_once(pipeline: Pipeline) -> None:
+    for _ in range(2):
+        keeper(pipeline).make_weeks(NOW)
+        with pipeline.database.begin() as connection:
+            there = partitions.weeks(connection)
+        assert there == [week_of(NOW + n * partitions.WEEK) for n in range(5)]
+    pipeline.put({"a": "words"})
+    pipeline.run(pipeline.submit(["a query"]))
+    name = week_of(NOW).of("ranking")
+    assert count(pipeline, name) == count(pipeline, "ranking") == 1
+
+
+def test_a_job_without_a_week_is_accepted_and_ranked(pipeline: Pipeline) -> None:
+    pipeline.put({"a": "words"})
+    job = UUID(int=first_id(NOW + 200 * DAY).int + 7)
+    pipeline.submit(["a query"], id=job)
+    assert pipeline.run(job).state is JobState.SUCCEEDED
+    assert count(pipeline, partitions.DEFAULT) == 1
+
+
+def test_a_week_of_which_nothing_is_kept_is_dropped_whole(pipeline: Pipeline) -> None:
+    pipeline.put({"a": "words", "b": "other words"})
+    old_job(pipeline, "old query")
+    new = pipeline.submit(["new query"], k=2, top_n=2)
+    pipeline.run(new)
+    keeper(pipeline).run(NOW)
+    with pipeline.database.begin() as connection:
+        assert week_of(OLD) not in partitions.weeks(connection)
+    assert query(pipeline, "SELECT id FROM job") == [new]
+    assert query(pipeline, "SELECT DISTINCT job_id FROM ranking") == [new]
+    assert len(pipeline.rankings(new)[0].hits) == 2
+    left = "SELECT relname FROM pg_class WHERE relname LIKE :name"
+    assert query(pipeline, left, name=f"%_p{week_of(OLD).start:%Y%m%d}%") == []
+
+
+def test_a_week_with_something_kept_loses_only_what_is_not(pipeline: Pipeline) -> None:
+    pipeline.put({"a": "words", "b": "other words"})
+    old_job(pipeline, "old query")
+    nightly = old_job(pipeline, "nightly query", kind=JobKind.NIGHTLY)
+    live = UUID(int=first_id(OLD).int + 5)
+    pipeline.submit(["live query"], id=live, k=2, top_n=2)
+    keeper(pipeline).run(NOW)
+    assert set(query(pipeline, "SELECT id FROM job")) == {nightly, live}
+    assert query(pipeline, "SELECT job_id FROM ranking") == [nightly]
+    assert pipeline.run(live).state is JobState.SUCCEEDED
+
+
+def test_a_job_that_something_keeps_stays(pipeline: Pipeline) -> None:
+    pipeline.put({"a": "words", "b": "other words"})
+    kept, _ = old_job(pipeline, "kept query"), old_job(pipeline, "old query")
+    query(
+        pipeline,
+        "CREATE OR REPLACE FUNCTION repick_job_kept(tenant bigint, job_id uuid) RETURNS boolean"
+        f" LANGUAGE sql STABLE AS $$ SELECT job_id = '{kept}' $$",
+    )
+    keeper(pipeline).run(NOW)
+    assert query(pipeline, "SELECT id FROM job") == [kept]
+
+
+def test_scores_and_contents_stay_with_what_refers_to_them_and_then_go(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.put({"a": "words", "b": "other words"})
+    keep = keeper(pipeline)
+    job = pipeline.submit(["a query"], k=2, top_n=2)
+    pipeline.run(job)
+    _age(pipeline)
+    keep.run(NOW)
+    assert (count(pipeline, "pair_score"), count(pipeline, "content")) == (2, 3)
+    query(pipeline, "DELETE FROM job")
+    keep.run(NOW)
+    assert count(pipeline, "pair_score") == 0
+    assert count(pipeline, "content") == 3, "a day has not passed since the last use"
+    assert count(pipeline, "unused_content") == 1
+    _age(pipeline)
+    keep.run(NOW)
+    texts = query(pipeline, "SELECT text FROM content ORDER BY text")
+    assert texts == ["other words", "words"], "items refer to them"
+    assert pipeline.run(pipeline.submit(["a query"])).state is JobState.SUCCEEDED
+
+
+def test_a_score_that_was_used_lately_stays_without_a_job(pipeline: Pipeline) -> None:
+    pipeline.put({"a": "words", "b": "other words"})
+    pipeline.run(pipeline.submit(["a query"], k=2, top_n=2))
+    query(pipeline, "DELETE FROM job")
+    keeper(pipeline).run(NOW)
+    assert (count(pipeline, "pair_score"), count(pipeline, "content")) == (2, 3)
+
+
+def test_a_content_that_is_used_again_loses_its_note(pipeline: Pipeline) -> None:
+    with pipeline.database.begin() as connection:
+        contents.put(connection, pipeline.tenant_id, [Content("words")])
+    keeper(pipeline).run(NOW)
+    assert count(pipeline, "unused_content") == 1
+    pipeline.put({"a": "words"})
+    _age(pipeline)
+    keeper(pipeline).run(NOW)
+    assert (count(pipeline, "unused_content"), count(pipeline, "content")) == (0, 1)
+
+
+def test_media_go_with_the_last_content_unless_put_again(pipeline: Pipeline) -> None:
+    store = pipeline.runtime.media
+    data, again = b"an image", b"another image"
+    for one in (data, again):
+        sha256 = hashlib.sha256(one).digest()
+        store.put(pipeline.tenant_id, sha256, one)
+        query(
+            pipeline,
+            "INSERT INTO media (tenant_id, sha256, media_type, width, height, byte_length,"
+            " created_at) VALUES (:tenant, :sha256, 'image/png', 1, 1, 1, :at)",
+            tenant=pipeline.tenant_id,
+            sha256=sha256,
+            at=OLD,
+        )
+    for path in pipeline.runtime.settings.media_folder.rglob("*"):
+        os.utime(path, (OLD.timestamp(), OLD.timestamp()))
+    store.put(pipeline.tenant_id, hashlib.sha256(again).digest(), again)
+    keeper(pipeline).run(NOW)
+    assert count(pipeline, "media") == 0
+    assert not store.exists(pipeline.tenant_id, hashlib.sha256(data).digest())
+    assert store.exists(pipeline.tenant_id, hashlib.sha256(again).digest())
+
+
+def test_nothing_that_a_submit_uses_is_collected_meanwhile(pipeline: Pipeline) -> None:
+    """Submits of the same few contents, their jobs' ends, and collectors that know no grace."""
+    stop, collected = threading.Event(), 0
+    words = [f"text {no}" for no in range(6)]
+
+    def submit(seed: int) -> int:
+        chance, done = random.Random(seed), 0
+        while not stop.is_set():
+            some = {word: word for word in chance.sample(words, 3)}
+            job = pipeline.submit_documents([chance.choice(words)], some)
+            held = query(
+                pipeline,
+                "SELECT count(c.id) FROM candidate d JOIN content c ON c.tenant_id = d.tenant_id"
+                " AND c.id = d.content_id WHERE d.job_id = :job",
+                job=job,
+            )
+            assert held == [3]
+            with pipeline.database.begin() as connection:
+                assert jobs.cancel(connection, pipeline.tenant_id, job)
+            query(pipeline, "DELETE FROM job WHERE id = :job", job=job)
+            done += 1
+        return done
+
+    def collect(_seed: int) -> int:
+        gone = 0
+        while not stop.is_set():
+            with pipeline.database.begin() as connection:
+                retention.mark_contents(connection, 0)
+            _age(pipeline)
+            with pipeline.database.begin() as connection:
+                gone += retention.delete_contents(connection)
+        return gone
+
+    with ThreadPoolExecutor(6) as pool:
+        submitters = [pool.submit(submit, no) for no in range(4)]
+        collectors = [pool.submit(collect, no) for no in range(2)]
+        time.sleep(3)
+        stop.set()
+        assert sum(one.result() for one in submitters) > 10
+        collected = sum(one.result() for one in collectors)
+    assert collected > 3
+
+
+def test_bytes_that_are_put_while_they_are_removed_are_there(pipeline: Pipeline) -> None:
+    folder = pipeline.runtime.settings.media_folder
+    store = MediaFolder(folder)
+    data = b"an image" * 1000
+    sha256 = hashlib.sha256(data).digest()
+    removed = _removals(store, sha256, stop := threading.Event())
+    with ThreadPoolExecutor(1) as pool:
+        remover = pool.submit(removed)
+        for _ in range(300):
+            store.put(1, sha256, data)
+            assert store.get(1, sha256) == data
+            for path in folder.rglob(sha256.hex()):
+                os.utime(path, (OLD.timestamp(), OLD.timestamp()))
+        stop.set()
+        assert remover.result() > 0
+
+
+def _removals(store: MediaFolder, sha256: bytes, stop: threading.Event) -> Callable[[], int]:
+    def remove() -> int:
+        n = 0
+        while not stop.is_set():
+            n += store.remove(1, sha256, unless_put_within=DAY)
+        return n
+
+    return remove
+
+
+def _age(pipeline: Pipeline) -> None:
+    with pipeline.database.begin() as connection:
+        connection.execute(text("UPDATE unused_content SET since = since - interval '2 days'"))
+        connection.execute(text("UPDATE pair_score SET last_used_at = :old"), {"old": OLD})
+
+
+@pytest.mark.parametrize("days", [0, 3, 6.999])
+def test_a_moment_is_in_its_week(days: float) -> None:
+    start = week_of(NOW).start
+    assert week_of(start + timedelta(days=days)).start == start
+    assert first_id(start) <= first_id(start + timedelta(days=days)) < first_id(week_of(NOW).end)
