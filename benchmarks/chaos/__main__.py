@@ -1,0 +1,41 @@
+"""`python -m benchmarks.chaos [--seed N] [--minutes M] [--json F] [--break fencing|sweep]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.chaos.client import Load
+from benchmarks.chaos.run import run
+from benchmarks.chaos.stack import Setup
+from benchmarks.report import machine, print_table, write_json
+
+LONG_MINUTES = 20.0
+"""What the issue's counts of faults and 1,000 jobs are spread over."""
+
+
+def main(argv: list[str]) -> int:
+    """1 where anything was violated or a goal was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--jobs", type=int, default=0, help="50 a minute unless given")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--break", dest="broken", choices=("fencing", "sweep"), default="")
+    asked = parser.parse_args(argv)
+    jobs = asked.jobs or max(5, round(50 * asked.minutes))
+    load = Load(jobs, 50, asked.minutes * 60, asked.seed)
+    print(f"seed {asked.seed}: {jobs} jobs of 50 candidates over {asked.minutes:g} minutes")
+    outcome = run(Setup(broken=asked.broken), load, min(1.0, asked.minutes / LONG_MINUTES))
+    rows = outcome.rows()
+    print(outcome.table())
+    print_table(rows)
+    if asked.json:
+        write_json(asked.json, "chaos", machine(), rows, quick=asked.minutes < LONG_MINUTES)
+    missed = any(row.met is False for row in rows)
+    return 1 if outcome.findings.violations or missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
