@@ -6,6 +6,7 @@ Or `python -m benchmarks.chaos scenario NAME [--times N]`: one question at a tim
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,8 @@ LONG_MINUTES = 20.0
 
 def main(argv: list[str]) -> int:
     """1 where anything was violated or a goal was missed."""
+    # Whoever ends the harness ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=2.0)

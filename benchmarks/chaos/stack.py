@@ -173,7 +173,7 @@ def running(setup: Setup) -> Iterator[Stack]:
             embedded.remove(folder)
 
 
-def wait_ready(stack: Stack, within_s: float = 90) -> None:
+def wait_ready(stack: Stack, within_s: float = 240) -> None:
     deadline = time.monotonic() + within_s
     while not stack.ready():
         if time.monotonic() > deadline:
