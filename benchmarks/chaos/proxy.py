@@ -60,10 +60,10 @@ class Proxy:
                 time.sleep(self.delay_s)
                 if opened > self._silenced_before:
                     sink.sendall(data)
-        if opened > self._silenced_before:
+        if opened > self._silenced_before:  # the others stay open until the proxy ends
             _close(source)
             _close(sink)
-        self._open -= {source}
+            self._open -= {source, sink}
 
 
 def _close(one: socket.socket) -> None:

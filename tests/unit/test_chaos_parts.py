@@ -36,15 +36,17 @@ def test_batches_that_a_killed_worker_lost_are_counted_to_it() -> None:
 def test_a_silenced_connection_stays_open_and_a_new_one_works() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_echo, args=(server,), daemon=True).start()
-        with Proxy(server.getsockname()[1]) as proxy:
-            with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as first:
-                assert _asked(first) == b"ping"
-                proxy.silence()
-                first.settimeout(0.3)
-                with pytest.raises(TimeoutError):
-                    _asked(first)
-                with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as second:
-                    assert _asked(second) == b"ping"
+        with (
+            Proxy(server.getsockname()[1]) as proxy,
+            socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as first,
+        ):
+            assert _asked(first) == b"ping"
+            proxy.silence()
+            first.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                _asked(first)
+            with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as second:
+                assert _asked(second) == b"ping"
 
 
 def _asked(one: socket.socket) -> bytes:
