@@ -11,7 +11,7 @@ READY := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help demo up test lint types format unit clean
+.PHONY: help demo up chaos test lint types format unit clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -22,6 +22,10 @@ demo: $(READY) ## the whole service on demo data, and what it ranks
 
 up: $(READY) ## the service in the foreground, until Ctrl-C
 	@$(BIN)/repick up
+
+chaos: $(READY) ## faults in real processes: [SEED=n] [MINUTES=m] [JOBS=n] [CHAOS_JSON=file]
+	@$(BIN)/python -m benchmarks.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2) \
+		--jobs $(or $(JOBS),0) $(if $(CHAOS_JSON),--json $(CHAOS_JSON))
 
 test: lint types ## lint, types, import contracts and every test
 	$(BIN)/pytest

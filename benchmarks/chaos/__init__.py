@@ -1,0 +1,1 @@
+"""Faults in real processes, and proof that nothing is lost: `python -m benchmarks.chaos`."""

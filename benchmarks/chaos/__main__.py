@@ -1,0 +1,59 @@
+"""`python -m benchmarks.chaos [--seed N] [--minutes M] [--json F] [--break fencing|sweep]`.
+
+Or `python -m benchmarks.chaos scenario NAME [--times N]`: one question at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from benchmarks.chaos.client import Load
+from benchmarks.chaos.run import run
+from benchmarks.chaos.scenarios import SCENARIOS, scenario
+from benchmarks.chaos.stack import Setup
+from benchmarks.report import Row, machine, print_table, write_json
+
+LONG_MINUTES = 20.0
+"""What the issue's counts of faults and 1,000 jobs are spread over."""
+
+
+def main(argv: list[str]) -> int:
+    """1 where anything was violated or a goal was missed."""
+    # Whoever ends the harness ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--jobs", type=int, default=0, help="50 a minute unless given")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--break", dest="broken", choices=("fencing", "sweep"), default="")
+    parser.add_argument("what", nargs="?", choices=("storm", "scenario"), default="storm")
+    parser.add_argument("name", nargs="?", choices=sorted(SCENARIOS))
+    parser.add_argument("--times", type=int, default=0, help="of a scenario")
+    asked = parser.parse_args(argv)
+    if asked.what == "scenario":
+        if asked.name is None:
+            parser.error(f"scenario needs one of {', '.join(sorted(SCENARIOS))}")
+        return _report(f"chaos-{asked.name}", scenario(asked.name, asked.times), asked.json)
+    jobs = asked.jobs or max(5, round(50 * asked.minutes))
+    load = Load(jobs, 50, asked.minutes * 60, asked.seed)
+    print(f"seed {asked.seed}: {jobs} jobs of 50 candidates over {asked.minutes:g} minutes")
+    outcome = run(Setup(broken=asked.broken), load, min(1.0, asked.minutes / LONG_MINUTES))
+    rows = outcome.rows()
+    print(outcome.table())
+    quick = asked.minutes < LONG_MINUTES
+    return _report("chaos", rows, asked.json, quick=quick) or int(outcome.findings.violations > 0)
+
+
+def _report(name: str, rows: list[Row], path: Path | None, *, quick: bool = False) -> int:
+    print_table(rows)
+    if path:
+        write_json(path, name, machine(), rows, quick=quick)
+    return int(any(row.met is False for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

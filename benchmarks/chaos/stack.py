@@ -1,0 +1,191 @@
+"""The processes that the harness breaks: real servers, API, sweep, and workers with pure models."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import redis
+
+from benchmarks.chaos.proxy import Proxy
+from repick import embedded
+from repick.embedded import postgres, valkey
+from repick.embedded.state import State
+from repick.errors import Unavailable
+from repick.processes import free_port, tail
+from repick.store.database import Database, migrate
+from repick.store.keys import create_key, ensure_tenant
+
+FINE = ("fine-1", "fine-2", "fine-3")
+WORKERS = ("coarse", *FINE)
+SKEWED = "fine-3"
+"""Its wall clock is an hour ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How slow the scorer is, how short the leases are, and what is broken on purpose."""
+
+    delay_s: float = 0.01
+    deadline_s: float = 4.0
+    margin_s: float = 2.0
+    sweep_s: float = 1.0
+    batch_pairs: int = 8
+    slice_pairs: int = 25
+    broken: str = ""
+    """`fencing`, `sweep`, or nothing."""
+
+    @property
+    def lease_s(self) -> float:
+        return self.deadline_s + self.margin_s
+
+
+@dataclass(slots=True)
+class Stack:
+    folder: Path
+    setup: Setup
+    servers: embedded.Servers
+    proxy: Proxy
+    key: str
+    api_port: int = field(default_factory=free_port)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("api", *WORKERS, *(() if self.setup.broken == "sweep" else ("sweep",)))
+
+    def start(self, name: str) -> None:
+        role = name.split("-")[0]
+        module = {"api": ["api"], "sweep": ["repick.sweep"]}
+        arguments = module.get(role, ["benchmarks.chaos.worker", role])
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                env={**os.environ, **self._variables(name)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def kill(self, name: str) -> int:
+        """kill -9; gives the pid that it had."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+        return process.pid
+
+    def revive(self) -> None:
+        """Start again whatever has ended, as a supervisor does."""
+        for name in self.names:
+            process = self.processes.get(name)
+            if process is None or process.poll() is not None:
+                self.start(name)
+
+    def restart_broker(self) -> None:
+        """Valkey keeps nothing: a restart is a wipe, and its clients lose their connections."""
+        folder = self.folder / "valkey"
+        valkey.stop(folder)
+        embedded.start(self.folder)
+
+    def flush_broker(self) -> None:
+        with redis.Redis.from_url(self.servers.broker_url) as client:
+            client.flushall()
+
+    def stop_postgres_at_once(self) -> None:
+        """An immediate shutdown, without a checkpoint, and a start with recovery."""
+        state = State.load(self.folder)
+        assert state is not None
+        cluster = postgres.locate(self.folder, state.cluster_key)
+        cluster.run("pg_ctl", "stop", "-D", str(cluster.data), "-m", "immediate", "-w")
+        embedded.start(self.folder)
+
+    def ready(self) -> bool:
+        serving = all("serving" in tail(self.folder / f"{one}.log", 10_000) for one in WORKERS)
+        try:
+            return serving and httpx.get(f"{self.api_url}/readyz", trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _variables(self, name: str) -> dict[str, str]:
+        setup, address = self.setup, urlsplit(self.servers.broker_url)
+        broker = f"redis://:{address.password}@127.0.0.1:{self.proxy.port}/0"
+        return {
+            "REPICK_DATABASE_URL": self.servers.database_url,
+            "REPICK_BROKER_URL": broker,
+            "REPICK_DATA_DIR": str(self.folder),
+            "REPICK_SECRET": "chaos",
+            "REPICK_API_PORT": str(self.api_port),
+            "REPICK_BATCH_DEADLINE_S": str(setup.deadline_s),
+            "REPICK_LEASE_MARGIN_S": str(setup.margin_s),
+            "REPICK_SWEEP_INTERVAL_S": str(setup.sweep_s),
+            "REPICK_BATCH_PAIRS": str(setup.batch_pairs),
+            "REPICK_SLICE_PAIRS": str(setup.slice_pairs),
+            "REPICK_WORKER_THREADS": "2" if name == "coarse" else "1",
+            "OMP_NUM_THREADS": "1",
+            "CHAOS_LOG": str(self.folder),
+            "CHAOS_DELAY_S": str(setup.delay_s),
+            "CHAOS_CLOCK_S": "3600" if name == SKEWED else "0",
+            "CHAOS_BREAK": setup.broken,
+        }
+
+
+@contextmanager
+def running(setup: Setup) -> Iterator[Stack]:
+    """Every process up and serving; all of it is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="repick-chaos-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as root, Postgres runs as another user
+        servers = embedded.start(folder)
+        try:
+            with Proxy(urlsplit(servers.broker_url).port or 0) as proxy:
+                stack = Stack(folder, setup, servers, proxy, _key(servers))
+                try:
+                    stack.revive()
+                    wait_ready(stack)
+                    yield stack
+                finally:
+                    stack.stop()
+        finally:
+            embedded.remove(folder)
+
+
+def wait_ready(stack: Stack, within_s: float = 240) -> None:
+    deadline = time.monotonic() + within_s
+    while not stack.ready():
+        if time.monotonic() > deadline:
+            logs = "\n".join(tail(stack.folder / f"{one}.log") for one in stack.names)
+            raise Unavailable(f"not ready after {within_s:g} s:\n{logs}")
+        time.sleep(0.1)
+
+
+def _key(servers: embedded.Servers) -> str:
+    migrate(servers.database_url)
+    database = Database(servers.database_url)
+    with database.begin() as connection:
+        key = create_key(connection, ensure_tenant(connection, "chaos"), "chaos")
+    database.close()
+    return key

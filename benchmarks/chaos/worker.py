@@ -1,0 +1,127 @@
+"""The real worker around a pure scorer: `python -m benchmarks.chaos.worker coarse|fine`.
+
+CHAOS_DELAY_S is what a pair costs, CHAOS_LOG the folder of the call logs, CHAOS_CLOCK_S shifts
+this process's wall clock, and CHAOS_BREAK=fencing takes the check of tokens away: then the harness
+must find the damage.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from benchmarks.chaos.function import POISON, margin, record
+from benchmarks.fake_worker import ENCODER, retriever
+from repick.content import LoadedContent
+from repick.jobs import PairScore, Slice, bulk_queue
+from repick.logs import configure
+from repick.settings import Settings
+from repick.specs import ScorerSpec, fingerprint
+from repick.store import registry, slices
+from repick.store.database import Connection
+from repick.store.slices import LeaseLost
+from repick.store.stages import RANK_QUEUE
+from worker.pace import Pace
+from worker.runtime import Runtime
+from worker.score import SliceScorer
+from worker.serving import consume, opened
+from worker.tasks import coarse_tasks, fine_tasks
+
+SCORER = ScorerSpec("chaos-scorer", "chaos", "w", "t", untrained=True)
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    query: str
+    document: str
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PureModel:
+    """Scores by `function.margin`, as slowly as it is told to."""
+
+    folder: Path
+    delay_s: float
+    specs: tuple[ScorerSpec, ...] = (SCORER,)
+    provenance: Mapping[str, str] = field(default_factory=lambda: {"device": "none"})
+
+    def prepare(self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec) -> Pair:
+        return Pair(query.text or "", document.text or "")
+
+    def score(self, pairs: Sequence[Pair]) -> list[PairScore]:
+        if any(pair.query.startswith(POISON) for pair in pairs):
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.delay_s * len(pairs))
+        record(self.folder, [(pair.query, pair.document) for pair in pairs])
+        return [_score(margin(pair.query, pair.document)) for pair in pairs]
+
+
+def _score(value: float) -> PairScore:
+    return PairScore(value, (value + 4) / 8, 0.9, 0.5, (None,), ((value, 0.0),))
+
+
+def shift_clock(seconds: float) -> None:
+    """Set this process's wall clock off; leases must not care, the database's clock decides."""
+    real = time.time
+    time.time = lambda: real() + seconds
+
+
+def break_fencing() -> None:
+    """Let a worker whose lease is another's by now go on as if it still held it."""
+    for name in ("renew", "hold", "finish"):
+        setattr(slices, name, partial(_unfenced, getattr(slices, name)))
+
+
+def _unfenced(fenced: Any, connection: Connection, held: Slice, *rest: Any) -> None:
+    try:
+        fenced(connection, held, *rest)
+    except LeaseLost:
+        log.warning("fencing is off: going on")
+
+
+def main(role: str) -> int:
+    configure(role)
+    shift_clock(float(os.environ.get("CHAOS_CLOCK_S", "0")))
+    if os.environ.get("CHAOS_BREAK") == "fencing":
+        break_fencing()
+    settings = Settings()
+    base = ENCODER.queue if role == "coarse" else SCORER.queue
+    queues = [RANK_QUEUE] * (role == "coarse") + [base, bulk_queue(base)]
+    with opened(settings, role, queues) as runtime:
+        (_coarse if role == "coarse" else _fine)(runtime)
+    return 0
+
+
+def _coarse(runtime: Runtime) -> None:
+    with runtime.database.begin() as connection:
+        ids = [registry.register_encoder(connection, ENCODER)]
+    coarse_tasks(runtime.app, retriever(runtime), ids)
+    log.info("serving", model="none")
+    consume(runtime, partial(registry.encoders_served, ids=ids))
+
+
+def _fine(runtime: Runtime) -> None:
+    model: Any = PureModel(Path(os.environ["CHAOS_LOG"]), float(os.environ["CHAOS_DELAY_S"]))
+    with runtime.database.begin() as connection:
+        ids = [registry.register_scorer(connection, SCORER)]
+        provenance_id = registry.put_provenance(connection, model.provenance)
+    specs = {fingerprint(SCORER): SCORER}
+    pace = Pace(runtime.settings.batch_pairs, first=runtime.settings.batch_pairs)
+    fine_tasks(runtime.app, SliceScorer(runtime, model, specs, provenance_id, pace), ids)
+    log.info("serving", model="pure")
+    consume(runtime, partial(registry.scorers_served, ids=ids))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
