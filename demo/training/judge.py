@@ -125,6 +125,7 @@ def _next_stage(run: Run, recipe: JudgeRecipe, *, learned: bool) -> bool:
         return False
     run.progress.stage += 1
     run.progress.stage_began = run.progress.step
+    run.progress.stage_began_at = run.progress.share(run.budget)
     return True
 
 

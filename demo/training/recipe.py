@@ -46,7 +46,7 @@ class JudgeSize:
 class Stage:
     """A part of the curriculum.
 
-    `share` of all steps at most; left early when the look-ups of its last steps are right as
+    `share` of the budget at most; left early when the look-ups of its last steps are right as
     often as `gate`. `figures` weighs scenes of one, two and three figures; `rows` weighs look-ups,
     captions and match questions about a scene; `items` weighs scenes, composed queries and emoji.
     """

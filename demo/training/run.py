@@ -25,11 +25,14 @@ _WARM_UP, _LEAST = 0.02, 0.02
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run is: the next step, the stage and its first step, seconds trained so far."""
+    """Where a run is: the next step, the stage, its first step and the part of the budget that was
+    used when it began, seconds trained so far.
+    """
 
     step: int = 0
     stage: int = 0
     stage_began: int = 0
+    stage_began_at: float = 0.0
     seconds: float = 0.0
 
     def share(self, budget: Budget) -> float:
@@ -86,8 +89,11 @@ class Run:
 
     @property
     def stage_share(self) -> float:
-        """What of the budget the present stage has used, counted in steps."""
-        return (self.progress.step - self.progress.stage_began) / self.budget.steps
+        """What of the budget, by steps or by time, the present stage has used.
+
+        Counted in steps alone, a run whose time ends first would never see its last stages.
+        """
+        return self.progress.share(self.budget) - self.progress.stage_began_at
 
     def descend(self, loss: torch.Tensor, began: float) -> None:
         """One step of the optimizer at the rate of this moment; `began` is its perf_counter."""

@@ -35,6 +35,7 @@ def reordered(hits: Sequence[Hit], readout: Readout, depth: int, blend: float) -
             coarse_score=hit.coarse_score,
             score=hit.score,
             margin=hit.margin,
+            entropy=hit.entropy,
         )
         for hit in hits
         if hit.coarse_rank <= depth

@@ -97,6 +97,14 @@ def test_a_paused_run_goes_on_to_the_same_weights(judge_run: Path, tmp_path: Pat
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_run_whose_time_ends_first_comes_to_its_last_stage(tmp_path: Path) -> None:
+    smoke = JUDGES["smoke"]
+    short = replace(smoke, budget=replace(smoke.budget, steps=100_000, minutes=0.08, log_every=1))
+    judge.train(tmp_path, short, CPU, seed=1)
+    assert log(tmp_path)[0]["stage_name"] == short.stages[0].name
+    assert log(tmp_path)[-1]["stage_name"] == short.stages[-1].name
+
+
 def test_a_checkpoint_of_another_seed_is_refused(encoder_run: Path) -> None:
     with pytest.raises(ValueError, match="seed 1, not 2"):
         encoder.train(encoder_run, ENCODERS["smoke"], CPU, seed=2)

@@ -63,6 +63,15 @@ def test_another_k_and_another_blend_from_the_same_scores(dataset: Dataset, aske
     assert found["coarse only"]["R@1"] == 0.5
 
 
+def test_the_papers_readout_is_reordered_by_score_then_entropy() -> None:
+    def judged(name: str, score: float, entropy: float, coarse_rank: int) -> Hit:
+        return Hit(1, name, score, None, 1.0, entropy, None, coarse_rank, 0.5)
+
+    hits = [judged("a", 1.0, 0.2, 3), judged("b", 1.0, 0.1, 4), judged("c", 2.0, 0.9, 2)]
+    assert reordered(hits, Readout.PAPER, 4, 0.0) == ["c", "b", "a"]
+    assert reordered(hits, Readout.PAPER, 3, 0.5) == ["c", "a"]
+
+
 def test_a_readout_is_read_from_the_scorers_name() -> None:
     assert readout_of("a:b:yes_no") is Readout.YES_NO
     assert readout_of("demo-judge:choice_balanced:plain") is Readout.CHOICE_BALANCED
