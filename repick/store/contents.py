@@ -20,7 +20,7 @@ def put(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> 
     by_hash = {one.sha256: one for one in contents}
     if not by_hash:
         return {}
-    _put_media(connection, tenant_id, by_hash.values())
+    put_media(connection, tenant_id, by_hash.values())
     # Sorted, so that two writers of the same contents cannot wait for each other in a circle.
     rows = [_row(tenant_id, sha256, by_hash[sha256]) for sha256 in sorted(by_hash)]
     connection.execute(_INSERT, rows)
@@ -51,7 +51,8 @@ def get(connection: Connection, tenant_id: int, ids: Sequence[int]) -> Mapping[i
     }
 
 
-def _put_media(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> None:
+def put_media(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> None:
+    """Store the rows of the contents' images, where they are new."""
     images = {one.media.sha256: one.media for one in contents if one.media}
     if images:
         rows = [_media_row(tenant_id, images[sha256]) for sha256 in sorted(images)]

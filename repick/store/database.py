@@ -65,6 +65,15 @@ class Database:
             yield connection
 
     @contextmanager
+    def statement(self) -> Iterator[Connection]:
+        """Each statement is a transaction of its own: one round trip for a write that is one.
+
+        Raises Unavailable, and what `begin` says of it holds.
+        """
+        with self.read() as connection:
+            yield connection
+
+    @contextmanager
     def autocommit(self) -> Iterator[Connection]:
         """Outside of transactions, for statements such as CREATE INDEX CONCURRENTLY."""
         with (
