@@ -44,6 +44,7 @@ def opened(settings: Settings) -> Iterator[Services]:
     database = Database(settings.database_url)
     inspector = ImageInspector(ImagePolicy.from_settings(settings))
     broker = make_app(settings.broker_url)
+    publisher = Publisher(broker)
     try:
         yield Services(
             settings,
@@ -51,11 +52,12 @@ def opened(settings: Settings) -> Iterator[Services]:
             media_store(settings),
             inspector,
             broker,
-            Publisher(broker),
+            publisher,
             Cursors(_secret(settings)),
             CapacityLimiter(UPLOADS_AT_ONCE),
         )
     finally:
+        publisher.close()
         inspector.close()
         broker.close()
         database.close()
