@@ -1,44 +1,75 @@
-"""Messages after the commit. A broker that is down costs one request in five seconds its patience.
+"""Messages after the commit, by a thread of their own: no request waits for the broker.
 
-Nothing is lost by not publishing: the sweep publishes whatever waits.
+Nothing is lost by not publishing: the sweep publishes whatever waits. So a broker that is down, a
+process that ends with messages unsent, and more messages than the thread has room for cost
+seconds, never a job.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from contextlib import suppress
 
 from celery import Celery
 
 from repick import queue
+from repick.queue import Message
 from repick.store.slices import Dispatch
 
 PAUSE_S = 5.0
+MOST_WAITING = 10_000
+AT_ONCE = 100
+STOP_S = 5.0
 EMBED_BATCH = 32
 MAX_EMBED_MESSAGES = 8
 
 
 class Publisher:
-    """Publishes from any thread; after a failure it leaves the broker alone for a while."""
+    """Takes messages from any thread; after a failure it leaves the broker alone for a while."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._waiting: deque[Message] = deque(maxlen=MOST_WAITING)
+        self._something = threading.Event()
+        self._stopping = False
         self._paused_until = 0.0
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
 
-    def job(self, dispatch: Dispatch) -> bool:
-        return self._attempt(lambda: queue.publish(self._app, dispatch))
+    def job(self, dispatch: Dispatch) -> None:
+        self._put(queue.job_message(dispatch), dispatch.count)
 
-    def embedding(self, space_id: int, queue_name: str, waiting: int) -> bool:
+    def embedding(self, space_id: int, queue_name: str, waiting: int) -> None:
         """One message a batch of items that wait; a few are enough to start with."""
         count = min(MAX_EMBED_MESSAGES, -(-waiting // EMBED_BATCH))
-        return self._attempt(
-            lambda: queue.publish_embedding(self._app, space_id, queue_name, count)
-        )
+        self._put(queue.embedding_message(space_id, queue_name), count)
 
-    def _attempt(self, publish: Callable[[], bool]) -> bool:
+    def close(self) -> None:
+        """Send what waits, for as long as that takes a broker that answers, and stop."""
+        self._stopping = True
+        self._something.set()
+        self._thread.join(STOP_S)
+
+    def _put(self, message: Message, count: int) -> None:
         if time.monotonic() < self._paused_until:
-            return False
-        published = publish()
-        if not published:
-            self._paused_until = time.monotonic() + PAUSE_S
-        return published
+            return
+        self._waiting.extend([message] * count)
+        self._something.set()
+
+    def _run(self) -> None:
+        while not (self._stopping and not self._waiting):
+            self._something.wait()
+            self._something.clear()
+            while batch := self._taken():
+                if not queue.send(self._app, batch):
+                    self._paused_until = time.monotonic() + PAUSE_S
+                    self._waiting.clear()
+
+    def _taken(self) -> list[Message]:
+        batch: list[Message] = []
+        with suppress(IndexError):  # nothing waits any more
+            while len(batch) < AT_ONCE:
+                batch.append(self._waiting.popleft())
+        return batch

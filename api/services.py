@@ -48,6 +48,7 @@ def opened(settings: Settings) -> Iterator[Services]:
     database = Database(settings.database_url)
     inspector = ImageInspector(ImagePolicy.from_settings(settings))
     broker = make_app(settings.broker_url)
+    publisher = Publisher(broker)
     try:
         yield Services(
             settings,
@@ -55,13 +56,14 @@ def opened(settings: Settings) -> Iterator[Services]:
             media_store(settings),
             inspector,
             broker,
-            Publisher(broker),
+            publisher,
             Cursors(_secret(settings)),
             backpressure.backlog(settings, database),
             Rates(settings.requests_per_s),
             CapacityLimiter(UPLOADS_AT_ONCE),
         )
     finally:
+        publisher.close()
         inspector.close()
         broker.close()
         database.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,12 +28,13 @@ from repick.errors import (
     Unavailable,
 )
 from repick.specs import LengthPolicy, Readout
-from repick.store import contents, documents, idempotency, jobs, registry, sources
+from repick.store import contents, documents, idempotency, jobs, registry
+from repick.store import promise as over_corpus
+from repick.store.database import Connection
 from repick.store.idempotency import Earlier
 from repick.store.jobs import AlreadyStored, JobView, NewJob
 from repick.store.registry import Registered
 from repick.store.slices import Dispatch
-from repick.store.sources import Source
 
 log = structlog.get_logger(__name__)
 
@@ -197,6 +198,10 @@ def _commit(
 ) -> tuple[JobView, Dispatch]:
     """The promise; raises _Replay where another request with the key came first."""
     submission = promise.submission
+    media = any(query.media for query in promise.queries)
+    if submission.key is None and not media and not promise.documents:
+        with services.database.statement() as connection:
+            return _over_corpus(services, connection, tenant_id, job_id, promise)
     with services.database.begin() as connection:
         if submission.key is not None:
             earlier = idempotency.claim(
@@ -204,18 +209,31 @@ def _commit(
             )
             if earlier is not None:
                 raise _Replay(earlier)
-        name = submission.request.corpus
-        source = sources.corpus(connection, tenant_id, name) if name is not None else Source()
-        if source is None:
-            raise no_corpus()
-        ids = contents.put(connection, tenant_id, promise.contents)
-        new = _new_job(services, tenant_id, job_id, promise, source, ids)
         if promise.documents:
-            sent = rows(promise.documents, ids)
-            dispatch = documents.submit(connection, new, sent, services.settings.slice_pairs)
-        else:
-            dispatch = jobs.submit(connection, new)
-        view = jobs.view(connection, tenant_id, job_id)
+            return _over_documents(services, connection, tenant_id, job_id, promise)
+        contents.put_media(connection, tenant_id, promise.queries)
+        return _over_corpus(services, connection, tenant_id, job_id, promise)
+
+
+def _over_corpus(
+    services: Services, connection: Connection, tenant_id: int, job_id: UUID, promise: _Promise
+) -> tuple[JobView, Dispatch]:
+    new = _new_job(services, tenant_id, job_id, promise, ids=[])
+    submitted = over_corpus.submit(connection, new, promise.queries)
+    if submitted is None:
+        raise no_corpus()
+    return submitted
+
+
+def _over_documents(
+    services: Services, connection: Connection, tenant_id: int, job_id: UUID, promise: _Promise
+) -> tuple[JobView, Dispatch]:
+    ids = contents.put(connection, tenant_id, promise.contents)
+    queries = [ids[query.sha256] for query in promise.queries]
+    new = _new_job(services, tenant_id, job_id, promise, queries)
+    sent = rows(promise.documents, ids)
+    dispatch = documents.submit(connection, new, sent, services.settings.slice_pairs)
+    view = jobs.view(connection, tenant_id, job_id)
     assert view is not None
     return view, dispatch
 
@@ -225,23 +243,22 @@ def _new_job(
     tenant_id: int,
     job_id: UUID,
     promise: _Promise,
-    source: Source,
-    ids: Mapping[bytes, int],
+    ids: Sequence[int],
 ) -> NewJob:
     submission, request = promise.submission, promise.submission.request
     return NewJob(
         id=job_id,
         tenant_id=tenant_id,
         kind=submission.kind,
-        corpus_id=source.corpus_id,
-        corpus_name=source.corpus_name,
-        space_id=source.space_id,
-        encoder_id=source.encoder_id,
-        encoder_queue=source.encoder_queue,
+        corpus_id=None,
+        corpus_name=request.corpus,
+        space_id=None,
+        encoder_id=None,
+        encoder_queue=None,
         scorer_id=promise.scorer.id,
         k=submission.k,
         top_n=submission.top_n,
-        query_content_ids=[ids[query.sha256] for query in promise.queries],
+        query_content_ids=ids,
         filter=request.filter,
         blend=request.blend,
         min_score=request.min_score,

@@ -29,8 +29,8 @@ from worker.serving import opened
 class SilentPublisher(Publisher):
     """Publishes nothing: the caller goes from stage to stage itself."""
 
-    def job(self, dispatch: Dispatch) -> bool:
-        return True
+    def job(self, dispatch: Dispatch) -> None:
+        return
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ again), doubled or late (a claim then finds nothing), and the broker may be wipe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -67,25 +68,43 @@ def make_app(broker_url: str, queues: Sequence[str] = ()) -> Celery:
     return app
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Which task is to look where: an id and nothing else, on a queue."""
+
+    task: str
+    argument: str | int
+    queue: str
+
+
+def job_message(dispatch: Dispatch) -> Message:
+    return Message(TASK[dispatch.stage], str(dispatch.job_id), dispatch.queue)
+
+
+def embedding_message(space_id: int, encoder_queue: str) -> Message:
+    """Ask for the waiting items of a space to be embedded, after whatever is interactive."""
+    return Message(EMBED, space_id, bulk_queue(encoder_queue))
+
+
 def publish(app: Celery, dispatch: Dispatch) -> bool:
     """Publish after the commit. False when the broker did not take it: the sweep will."""
-    return send(app, TASK[dispatch.stage], str(dispatch.job_id), dispatch.queue, dispatch.count)
+    return send(app, [job_message(dispatch)] * dispatch.count)
 
 
 def publish_embedding(app: Celery, space_id: int, encoder_queue: str, count: int = 1) -> bool:
-    """Ask for the waiting items of a space to be embedded, after whatever is interactive."""
-    return send(app, EMBED, space_id, bulk_queue(encoder_queue), count)
+    return send(app, [embedding_message(space_id, encoder_queue)] * count)
 
 
-def send(app: Celery, task: str, argument: str | int, queue: str, count: int) -> bool:
+def send(app: Celery, messages: Sequence[Message]) -> bool:
+    """Send messages over one connection; False where the broker did not take all of them."""
     try:
-        with app.pool.acquire(block=True, timeout=5) as connection:
-            for _ in range(count):
+        with app.producer_pool.acquire(block=True, timeout=5) as producer:
+            for one in messages:
                 app.send_task(
-                    task, args=[argument], queue=queue, connection=connection, retry=False
+                    one.task, args=[one.argument], queue=one.queue, producer=producer, retry=False
                 )
     except (OperationalError, LimitExceeded, RedisError, OSError) as exc:
-        log.warning("not published", task=task, queue=queue, reason=type(exc).__name__)
+        log.warning("not published", messages=len(messages), reason=type(exc).__name__)
         return False
     return True
 

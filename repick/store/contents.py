@@ -31,7 +31,7 @@ def put(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> 
     by_hash = {one.sha256: one for one in contents}
     if not by_hash:
         return {}
-    _put_media(connection, tenant_id, by_hash.values())
+    put_media(connection, tenant_id, by_hash.values())
     # Sorted, so that two writers of the same contents cannot wait for each other in a circle.
     left, ids = sorted(by_hash), dict[bytes, int]()
     while left:  # again where one was deleted between the two statements
@@ -65,7 +65,8 @@ def get(connection: Connection, tenant_id: int, ids: Sequence[int]) -> Mapping[i
     }
 
 
-def _put_media(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> None:
+def put_media(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> None:
+    """Store the rows of the contents' images, where they are new."""
     images = {one.media.sha256: one.media for one in contents if one.media}
     left = sorted(images)
     while left:

@@ -75,6 +75,22 @@ class Database:
             yield connection
 
     @contextmanager
+    def statement(self) -> Iterator[Connection]:
+        """Each statement is a transaction of its own: one round trip for a write that is one.
+
+        Raises Unavailable where nothing was sent, and CommitUnknown where the connection broke
+        while a statement ran: it has committed or not.
+        """
+        with _translated(), self._reads.connect() as connection:
+            try:
+                yield connection
+            except DBAPIError as exc:
+                if not exc.connection_invalidated:
+                    raise
+                detail = "the answer to a statement was lost"
+                raise CommitUnknown(detail, part="postgres") from exc
+
+    @contextmanager
     def autocommit(self) -> Iterator[Connection]:
         """Outside of transactions, for statements such as CREATE INDEX CONCURRENTLY."""
         with (

@@ -124,33 +124,33 @@ def commit(
     connection: Connection, batch: EmbedBatch, vectors: Mapping[int, Sequence[float]]
 ) -> int:
     """Store the vectors of items that this token still holds, by item id; give how many."""
-    held = connection.execute(
-        text(
-            "DELETE FROM pending_embedding WHERE space_id = :space AND token = :token"
-            " AND item_id = ANY(:items) RETURNING tenant_id, item_id, content_id"
-        ),
-        {"space": batch.space_id, "token": batch.token, "items": list(vectors)},
-    ).all()
-    if held:
-        connection.execute(
-            text(
-                "INSERT INTO embedding (tenant_id, space_id, item_id, content_id, vector)"
-                " VALUES (:tenant, :space, :item, :content, :vector)"
-                " ON CONFLICT (tenant_id, space_id, item_id) DO UPDATE"
-                " SET content_id = excluded.content_id, vector = excluded.vector"
-            ),
-            [
-                {
-                    "tenant": row.tenant_id,
-                    "space": batch.space_id,
-                    "item": row.item_id,
-                    "content": row.content_id,
-                    "vector": HalfVector(list(vectors[row.item_id])).to_text(),
-                }
-                for row in held
-            ],
-        )
-    return len(held)
+    items = list(vectors)
+    return connection.execute(
+        _COMMIT,
+        {
+            "space": batch.space_id,
+            "token": batch.token,
+            "items": items,
+            "vectors": [HalfVector(list(vectors[item])).to_text() for item in items],
+        },
+    ).rowcount
+
+
+_COMMIT = text(
+    """
+    WITH held AS (
+        DELETE FROM pending_embedding WHERE space_id = :space AND token = :token
+            AND item_id = ANY(CAST(:items AS bigint[]))
+        RETURNING tenant_id, item_id, content_id
+    )
+    INSERT INTO embedding (tenant_id, space_id, item_id, content_id, vector)
+    SELECT held.tenant_id, :space, held.item_id, held.content_id, CAST(given.vector AS halfvec)
+    FROM held JOIN unnest(CAST(:items AS bigint[]), CAST(:vectors AS text[]))
+        AS given (item_id, vector) USING (item_id)
+    ON CONFLICT (tenant_id, space_id, item_id) DO UPDATE
+    SET content_id = excluded.content_id, vector = excluded.vector
+    """
+)
 
 
 def fail(connection: Connection, batch: EmbedBatch, failures: Mapping[int, ContentError]) -> None:

@@ -209,7 +209,7 @@ def insert_slices(
 
 def view(connection: Connection, tenant_id: int, job_id: UUID) -> JobView | None:
     row = connection.execute(_VIEW, {"tenant": tenant_id, "job": job_id}).first()
-    return _view(row) if row else None
+    return view_of(row) if row else None
 
 
 def listed(
@@ -229,7 +229,7 @@ def listed(
         statement = statement.where(job.c.corpus_name == wanted.corpus)
     if wanted.metadata:
         statement = statement.where(job.c.metadata.contains(dict(wanted.metadata)))
-    return [_view(row) for row in connection.execute(statement, {"tenant": tenant_id})]
+    return [view_of(row) for row in connection.execute(statement, {"tenant": tenant_id})]
 
 
 def cancel(connection: Connection, tenant_id: int, job_id: UUID) -> bool:
@@ -241,6 +241,7 @@ def cancel(connection: Connection, tenant_id: int, job_id: UUID) -> bool:
     return connection.execute(statement, {"id": job_id, "tenant": tenant_id}).rowcount == 1
 
 
-def _view(row: Row[Any]) -> JobView:
+def view_of(row: Row[Any]) -> JobView:
+    """A job out of a row of its columns and of its models' names."""
     facts = {name: getattr(row, name) for name in JobView.__dataclass_fields__}
     return JobView(**facts | {"length_policy": LengthPolicy(row.length_policy)})

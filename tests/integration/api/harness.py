@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import redis
 import uvicorn
 from sqlalchemy import text
 
@@ -86,6 +87,16 @@ def serving(settings: Settings) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def published(broker: redis.Redis, queue: str, count: int = 1) -> int:
+    """Messages on the queue once there are `count`: they are sent after the answer."""
+    deadline = time.monotonic() + 10
+    found = int(str(broker.llen(queue)))
+    while found < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+        found = int(str(broker.llen(queue)))
+    return found
 
 
 NewTenant = Callable[..., Tenant]

@@ -13,7 +13,7 @@ from repick.jobs import PairScore, Stage
 from repick.settings import Settings
 from repick.store import rankings, slices, stages
 from tests import bad_images
-from tests.integration.api.harness import NewTenant, Tenant, base64_of, problem, score
+from tests.integration.api.harness import NewTenant, Tenant, base64_of, problem, published, score
 
 PHOTO = base64_of(bad_images.photo())
 DOCUMENTS = [
@@ -48,7 +48,7 @@ def test_documents_are_accepted_and_published_to_the_fine_stage(
     with redis.Redis.from_url(settings.broker_url) as broker:
         broker.delete("fine.qwen-tiny")
         job = send(tenant, documents=DOCUMENTS, top_n=10)
-        assert broker.llen("fine.qwen-tiny") == 1
+        assert published(broker, "fine.qwen-tiny") == 1
     assert (job["state"], job["corpus"], job["encoder"]) == ("queued", None, None)
     assert (job["k"], job["top_n"], job["progress"]["pairs_total"]) == (3, 3, 3)
     assert candidates(tenant) == [

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from repick.settings import Settings
 from tests import bad_images
-from tests.integration.api.harness import NewTenant, Tenant, base64_of, problem
+from tests.integration.api.harness import NewTenant, Tenant, base64_of, problem, published
 
 ITEMS = "/v1/corpora/things/items"
 PNG, JPEG = bad_images.photo("PNG"), bad_images.photo("JPEG")
@@ -51,7 +51,7 @@ def test_items_that_wait_are_published_a_message_a_batch_and_at_most_eight(
         for count, messages in ((33, 2), (500, 8)):
             broker.delete("coarse.clip-tiny.bulk")
             put(tenant, *({"id": f"{count}-{no}", "text": str(no)} for no in range(count)))
-            assert broker.llen("coarse.clip-tiny.bulk") == messages
+            assert published(broker, "coarse.clip-tiny.bulk", messages) == messages
 
 
 def test_putting_the_same_again_changes_nothing(tenant: Tenant, corpus: str) -> None:

@@ -15,7 +15,15 @@ from sqlalchemy import text
 from repick.settings import Settings
 from repick.store import idempotency
 from tests import bad_images
-from tests.integration.api.harness import NewTenant, Tenant, base64_of, finish, problem, submit
+from tests.integration.api.harness import (
+    NewTenant,
+    Tenant,
+    base64_of,
+    finish,
+    problem,
+    published,
+    submit,
+)
 
 PHOTO = base64_of(bad_images.photo())
 
@@ -27,7 +35,7 @@ def test_a_job_is_accepted_with_its_address_and_published(
     with redis.Redis.from_url(settings.broker_url) as broker:
         broker.delete("coarse.clip-tiny")
         response = tenant.http.post("/v1/jobs", json=body)
-        assert broker.llen("coarse.clip-tiny") == 1
+        assert published(broker, "coarse.clip-tiny") == 1
     job = response.json()
     assert response.status_code == 202
     assert response.headers["location"] == f"/v1/jobs/{job['id']}" == job["href"]
