@@ -7,6 +7,7 @@ RepickError
 ├── NotFound              no such thing for this tenant
 ├── Conflict              the thing exists, but its state forbids the request
 ├── Unavailable           a server that we need did not answer; try again
+├── AddressBlocked        a host that somebody named leads to an address that is not public
 └── ModelError            a checkpoint or its scores cannot be used; the worker refuses to serve
     ├── UnsupportedFamily no adapter knows this architecture
     ├── UnsafeCheckpoint  not safetensors, not pinned, or would run remote code
@@ -65,6 +66,10 @@ class Conflict(RepickError):
 
 class Unavailable(RepickError):
     code = "unavailable"
+
+
+class AddressBlocked(RepickError):
+    code = "address_blocked"
 
 
 class ModelError(RepickError):
