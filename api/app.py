@@ -33,7 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with opened(settings) as services:
             app.state.services = services
-            figures = DatabaseFigures(services.database)
+            figures = DatabaseFigures(services.all_tenants)
             registry.register(figures)
             try:
                 yield

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from api.problems import HttpError
 from api.services import Services, services_of
-from repick.store import keys
+from repick.store import keys, tenancy
 from repick.store.keys import Principal
 
 _BEARER = re.compile(r"bearer +(rpk_[0-9a-f]{12}_[0-9a-f]{64}) *", re.IGNORECASE)
@@ -24,12 +25,14 @@ def requires(scope: str) -> Callable[..., Principal]:
     Raises HttpError 401 (`missing_key`, `invalid_key`, `key_in_url`) or 403 (`missing_scope`).
     """
 
-    def principal(
+    async def principal(
         request: Request, services: Annotated[Services, Depends(services_of)]
     ) -> Principal:
-        who = _authenticate(request, services)
+        who = await run_in_threadpool(_authenticate, request, services)
         if scope not in who.scopes:
             raise HttpError(403, "missing_scope", f"this key does not have the scope `{scope}`")
+        # Here and not in the thread: what a thread sets in its context ends with it.
+        tenancy.act_for(who.tenant_id)
         return who
 
     return principal
@@ -45,7 +48,7 @@ def _authenticate(request: Request, services: Services) -> Principal:
         raise HttpError(401, "missing_key", detail, _CHALLENGE)
     found = _BEARER.fullmatch(header)
     if found:
-        with services.database.read() as connection:
+        with tenancy.for_no_rows(), services.database.read() as connection:
             who = keys.authenticate(connection, found[1])
         if who is not None:
             return who

@@ -20,6 +20,7 @@ from repick.media import MediaStore, media_store
 from repick.queue import make_app
 from repick.settings import Settings
 from repick.store.database import Database
+from repick.store.tenancy import Role
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,9 @@ UPLOADS_AT_ONCE = 8
 class Services:
     settings: Settings
     database: Database
+    """Shows the rows of the request's tenant alone."""
+    all_tenants: Database
+    """For the operator's figures; no request's answer comes from here."""
     media: MediaStore
     inspector: ImageInspector
     broker: Celery
@@ -41,13 +45,15 @@ class Services:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Services]:
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, role=Role.API)
+    all_tenants = Database(settings.database_url, pool_size=1, role=Role.SERVICE)
     inspector = ImageInspector(ImagePolicy.from_settings(settings))
     broker = make_app(settings.broker_url)
     try:
         yield Services(
             settings,
             database,
+            all_tenants,
             media_store(settings),
             inspector,
             broker,
@@ -59,6 +65,7 @@ def opened(settings: Settings) -> Iterator[Services]:
         inspector.close()
         broker.close()
         database.close()
+        all_tenants.close()
 
 
 async def services_of(request: Request) -> Services:

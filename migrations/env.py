@@ -28,6 +28,15 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
+def protect(connection: Connection) -> None:
+    """Cover every table that has tenants by row-level security, those that came just now too."""
+    connection.rollback()  # of what `alembic check` has read
+    with connection.begin():
+        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        if connection.execute(text("SELECT to_regproc('repick_protect')")).scalar() is not None:
+            connection.execute(text("SELECT repick_protect()"))
+
+
 url = context.config.attributes.get("url") or os.environ["REPICK_DATABASE_URL"]
 engine = create_engine(url, poolclass=pool.NullPool)
 with engine.connect() as connection:
@@ -35,4 +44,5 @@ with engine.connect() as connection:
     connection.execute(text("SELECT pg_advisory_lock(hashtext('repick.migrate'))"))
     connection.commit()
     run(connection)
+    protect(connection)
 engine.dispose()
