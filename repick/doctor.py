@@ -125,7 +125,7 @@ def _migrations(at: str | None) -> Finding:
 def _isolation(active: bool) -> Finding:
     if active:
         return Finding("row-level security", Verdict.OK, "active for every table with tenants")
-    detail = "off: tenants are kept apart by the queries alone (docs/security.md says what to grant)"
+    detail = "off: the queries alone keep tenants apart (docs/security.md: what to grant)"
     return Finding("row-level security", Verdict.WARN, detail)
 
 

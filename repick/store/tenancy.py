@@ -69,7 +69,9 @@ SELECT CASE WHEN pg_has_role(session_user, role.oid, 'MEMBER')
             THEN set_config('role', role.rolname, false) IS NOT NULL ELSE false END AS taken
   FROM pg_roles role WHERE role.rolname = %s
 """
-_PROTECTED = "SELECT coalesce((SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('job')), false)"
+_PROTECTED = """
+SELECT coalesce((SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('job')), false)
+"""
 
 
 def _take_role(connection: Any, role: Role) -> bool:

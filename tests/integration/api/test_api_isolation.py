@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from repick.jobs import PairScore
 from repick.specs import fingerprint
-from tests.integration.api.harness import SCORER, NewTenant, Tenant, finish, problem, score, submit
+from tests.integration.api.harness import SCORER, NewTenant, Tenant, problem, score, submit
+from tests.integration.api.test_api_documents import rank_documents
 
 SECRET = "the word that only the owner knows"
 MAP = {"method": "platt", "slope": 1, "intercept": 0}
@@ -34,9 +35,11 @@ def owner(tenant: Tenant, corpus: str) -> tuple[Tenant, dict[str, str]]:
         "/v1/corpora/things/items",
         json={"items": [{"id": "cup", "text": SECRET, "metadata": {"a": SECRET}}]},
     ).raise_for_status()
-    job = submit(tenant, query={"text": SECRET}, metadata={"a": SECRET})["id"]
+    sent = [{"id": "cup", "text": SECRET}]
+    body = {"query": {"text": "a cup"}, "documents": sent, "metadata": {"a": SECRET}}
+    job = tenant.http.post("/v1/jobs", json=body).raise_for_status().json()["id"]
     score(tenant, job, SECRET, PairScore(1.0, 0.7, 0.9, 1.5, (None,), ((1.0, 0.8),)))
-    finish(tenant, job)
+    rank_documents(tenant, job)
     of = fingerprint(SCORER)
     put = tenant.http.put(
         f"/v1/scorers/{of}/calibration", json={"map": MAP, "figures": {"a": SECRET}}
@@ -71,7 +74,10 @@ def everything(tenant: Tenant) -> Mapping[str, Any]:
     )
     with tenant.database.begin() as connection:
         names = connection.execute(text(tables)).scalars().all()
-        rows = "SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY to_jsonb(t)::text), '[]') FROM {} t WHERE tenant_id = :id"
+        rows = (
+            "SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY to_jsonb(t)::text), '[]')"
+            " FROM {} t WHERE tenant_id = :id"
+        )
         return {
             name: connection.execute(text(rows.format(name)), {"id": tenant.id}).scalar()
             for name in names
