@@ -16,6 +16,7 @@ from api.context import RequestContext
 from api.metrics import DatabaseFigures, RequestFigures
 from api.routes import corpora, health, items, jobs, models, rankings
 from api.services import opened
+from repick.content.fetch import ImageFetcher
 from repick.settings import Settings
 
 DESCRIPTION = """
@@ -25,13 +26,13 @@ Errors are `application/problem+json` with a stable `code`.
 """
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, fetcher: ImageFetcher | None = None) -> FastAPI:
     """The API; servers are connected to when it starts, and may come up later than it."""
     registry = CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with opened(settings) as services:
+        with opened(settings, fetcher) as services:
             app.state.services = services
             figures = DatabaseFigures(services.all_tenants)
             registry.register(figures)

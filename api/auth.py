@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -19,7 +19,7 @@ _IN_URL = frozenset({"api_key", "apikey", "key", "access_token", "token"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="repick"'}
 
 
-def requires(scope: str) -> Callable[..., Principal]:
+def requires(scope: str) -> Callable[..., Awaitable[Principal]]:
     """A dependency: the principal of a live key that has the scope.
 
     Raises HttpError 401 (`missing_key`, `invalid_key`, `key_in_url`) or 403 (`missing_scope`).

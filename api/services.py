@@ -15,7 +15,8 @@ from fastapi import Request
 
 from api.pages import Cursors
 from api.publisher import Publisher
-from repick.content import ImageInspector, ImagePolicy
+from repick.content import ImageInspector, ImagePolicy, parse_hosts
+from repick.content.fetch import ImageFetcher
 from repick.media import MediaStore, media_store
 from repick.queue import make_app
 from repick.settings import Settings
@@ -36,6 +37,7 @@ class Services:
     """For the operator's figures; no request's answer comes from here."""
     media: MediaStore
     inspector: ImageInspector
+    fetcher: ImageFetcher
     broker: Celery
     publisher: Publisher
     cursors: Cursors
@@ -44,7 +46,8 @@ class Services:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Services]:
+def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[Services]:
+    """`fetcher` in the place of the settings' own, as one with another way to the network."""
     database = Database(settings.database_url, role=Role.API)
     all_tenants = Database(settings.database_url, pool_size=1, role=Role.SERVICE)
     inspector = ImageInspector(ImagePolicy.from_settings(settings))
@@ -56,6 +59,7 @@ def opened(settings: Settings) -> Iterator[Services]:
             all_tenants,
             media_store(settings),
             inspector,
+            fetcher or image_fetcher(settings),
             broker,
             Publisher(broker),
             Cursors(_secret(settings)),
@@ -72,6 +76,16 @@ async def services_of(request: Request) -> Services:
     """A dependency: the application's services. Async, as any that does not wait: FastAPI hands
     others to a thread, which costs more than they do."""
     return cast(Services, request.app.state.services)
+
+
+def image_fetcher(settings: Settings) -> ImageFetcher:
+    """Raises ValueError where the allowed hosts are not names."""
+    return ImageFetcher(
+        parse_hosts(settings.url_hosts),
+        max_bytes=settings.max_image_bytes,
+        max_bytes_together=settings.max_body_bytes,
+        seconds=settings.url_timeout_s,
+    )
 
 
 def _secret(settings: Settings) -> str:
