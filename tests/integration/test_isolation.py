@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -321,3 +322,20 @@ def test_a_user_that_may_not_take_the_role_is_refused_where_it_is_needed(
         pass
     assert refused.value.code == "no_role"
     api.close()
+
+
+def test_a_rotated_key_gives_another_and_lives_on_for_the_overlap(database: Database) -> None:
+    with database.begin() as connection:
+        tenant = keys.ensure_tenant(connection, "one")
+        old = keys.create_key(connection, tenant, "a key", ["read"])
+        new = keys.rotate_key(connection, tenant, old.split("_")[1], timedelta(hours=1))
+        assert new is not None
+        both = [keys.authenticate(connection, key) for key in (old, new)]
+        assert all(who is not None and who.scopes == {"read"} for who in both)
+        last = keys.rotate_key(connection, tenant, new.split("_")[1], timedelta(0))
+        assert last is not None
+        assert keys.authenticate(connection, new) is None
+        assert keys.authenticate(connection, last) is not None
+        stranger = keys.ensure_tenant(connection, "two")
+        assert keys.rotate_key(connection, stranger, last.split("_")[1], timedelta(0)) is None
+        assert keys.rotate_key(connection, tenant, new.split("_")[1], timedelta(0)) is None
