@@ -30,6 +30,7 @@ from api.routes import (
     webhooks,
 )
 from api.services import opened
+from repick.content.fetch import ImageFetcher
 from repick.settings import Settings
 
 DESCRIPTION = """
@@ -45,15 +46,15 @@ _RESOURCES = (
 )
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, fetcher: ImageFetcher | None = None) -> FastAPI:
     """The API; servers are connected to when it starts, and may come up later than it."""
     registry = CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with opened(settings) as services:
+        with opened(settings, fetcher) as services:
             app.state.services = services
-            figures = DatabaseFigures(services.database)
+            figures = DatabaseFigures(services.all_tenants)
             registry.register(figures)
             try:
                 yield

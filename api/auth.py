@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from api.problems import HttpError
 from api.services import Services, services_of
-from repick.store import keys
+from repick.store import keys, tenancy
 from repick.store.keys import Principal
 
 _BEARER = re.compile(r"bearer +(rpk_[0-9a-f]{12}_[0-9a-f]{64}) *", re.IGNORECASE)
@@ -18,19 +19,21 @@ _IN_URL = frozenset({"api_key", "apikey", "key", "access_token", "token"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="repick"'}
 
 
-def requires(scope: str) -> Callable[..., Principal]:
+def requires(scope: str) -> Callable[..., Awaitable[Principal]]:
     """A dependency: the principal of a live key that has the scope.
 
     Raises HttpError 401 (`missing_key`, `invalid_key`, `key_in_url`) or 403 (`missing_scope`),
     429 (`rate_limited`).
     """
 
-    def principal(
+    async def principal(
         request: Request, services: Annotated[Services, Depends(services_of)]
     ) -> Principal:
-        who = _authenticate(request, services)
+        who = await run_in_threadpool(_authenticate, request, services)
         if scope not in who.scopes:
             raise HttpError(403, "missing_scope", f"this key does not have the scope `{scope}`")
+        # Here and not in the thread: what a thread sets in its context ends with it.
+        tenancy.act_for(who.tenant_id)
         return who
 
     return principal
@@ -46,7 +49,7 @@ def _authenticate(request: Request, services: Services) -> Principal:
         raise HttpError(401, "missing_key", detail, _CHALLENGE)
     found = _BEARER.fullmatch(header)
     if found:
-        with services.database.read() as connection:
+        with tenancy.for_no_rows(), services.database.read() as connection:
             who = keys.authenticate(connection, found[1])
         if who is not None:
             services.rates.take(who.key_id)

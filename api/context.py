@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import RequestFigures
-from api.problems import SECURITY_HEADERS
+from api.problems import DOCS_POLICY, SECURITY_HEADERS
 from repick import telemetry
 
 log = structlog.get_logger("api.requests")
@@ -41,7 +41,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message, request_id)
+                _add_headers(message, request_id, scope["path"])
             await send(message)
 
         running = self.figures.running.track_inprogress()
@@ -69,8 +69,10 @@ class RequestContext:
             )
 
 
-def _add_headers(message: Message, request_id: str) -> None:
+def _add_headers(message: Message, request_id: str, path: str) -> None:
     headers = MutableHeaders(scope=message)
+    if path == "/docs":
+        headers["Content-Security-Policy"] = DOCS_POLICY
     for name, value in SECURITY_HEADERS.items():
         headers.setdefault(name, value)
     headers["X-Request-ID"] = request_id

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from api.drafts import Draft, keep_media, text_error, verified
+from api.drafts import Draft, fetched, image_source, keep_media, text_error, verified
 from api.schemas import DocumentRequest, printable
 from api.services import Services
-from repick.content import Content, read_image_source
+from repick.content import Content
 from repick.errors import ContentError, InvalidField
 from repick.settings import Settings
 from repick.store.documents import Document
@@ -55,7 +55,7 @@ def verify(
     services: Services, tenant_id: int, documents: Sequence[DocumentDraft]
 ) -> list[Verified]:
     """Each document as content, its image's bytes kept, or why it is none."""
-    sound = [one.draft for one in documents if one.error is None]
+    sound = fetched(services, [one.draft for one in documents if one.error is None])
     outcomes = verified(services, sound)
     keep_media(services, tenant_id, sound, outcomes)
     left = iter(outcomes)
@@ -79,6 +79,6 @@ def _draft(one: DocumentRequest, field: str, settings: Settings) -> DocumentDraf
         raise InvalidField(field, "a document has a text, an image, or both", code="blank")
     image = None
     if one.image is not None:
-        image = read_image_source(one.image, f"{field}.image", settings.max_image_bytes)
+        image = image_source(one.image, field, settings)
     error = text_error(one.text, field, settings)
     return DocumentDraft(one.id, Draft(one.text, image), one.score, error)

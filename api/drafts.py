@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from api.services import Services
-from repick.content import Content, ImageSource, Media, clean_text
+from repick.content import (
+    Content,
+    ImageAddress,
+    ImageSource,
+    Media,
+    clean_text,
+    parse_hosts,
+    read_image_source,
+)
 from repick.errors import ContentError, InvalidField
 from repick.settings import Settings
 
@@ -17,10 +25,23 @@ MAX_METADATA_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A text and an image that are not verified yet; at least one of them."""
+    """A text and an image that are not verified yet; at least one of them.
+
+    `image` is an address until `fetched`, and an error where that gave none.
+    """
 
     text: str | None
-    image: ImageSource | None
+    image: ImageSource | ImageAddress | ContentError | None
+
+
+def fetched(services: Services, drafts: Sequence[Draft]) -> list[Draft]:
+    """The drafts with the bytes of those images that were given by address."""
+    wanted = list(dict.fromkeys(d.image for d in drafts if isinstance(d.image, ImageAddress)))
+    found = dict(zip(wanted, services.fetcher.fetch_many(wanted), strict=True))
+    return [
+        replace(one, image=found[one.image]) if isinstance(one.image, ImageAddress) else one
+        for one in drafts
+    ]
 
 
 def verified(
@@ -30,7 +51,7 @@ def verified(
 
     Raises Unavailable where no decoder can be started.
     """
-    sources = {id(draft): draft.image for draft in drafts if draft.image}
+    sources = {id(one): one.image for one in drafts if isinstance(one.image, ImageSource)}
     outcomes = services.inspector.inspect_many(
         [(source.data, source.declared_type) for source in sources.values()]
     )
@@ -41,6 +62,8 @@ def verified(
 def _content(
     draft: Draft, outcome: Media | ContentError | None, instruction: str | None
 ) -> Content | ContentError:
+    if isinstance(draft.image, ContentError):
+        return draft.image
     if isinstance(outcome, ContentError):
         return outcome
     return Content(draft.text, outcome, instruction)
@@ -53,10 +76,16 @@ def keep_media(
     images = {
         content.media.sha256: draft.image.data
         for draft, content in zip(drafts, contents, strict=True)
-        if isinstance(content, Content) and content.media and draft.image
+        if isinstance(content, Content) and content.media and isinstance(draft.image, ImageSource)
     }
     for sha256, data in images.items():
         services.media.put(tenant_id, sha256, data)
+
+
+def image_source(value: str, field: str, settings: Settings) -> ImageSource | ImageAddress:
+    """The image of the request's field `field.image`; raises what read_image_source raises."""
+    hosts = parse_hosts(settings.url_hosts)
+    return read_image_source(value, f"{field}.image", settings.max_image_bytes, hosts)
 
 
 def text_error(text: str | None, field: str, settings: Settings) -> ContentError | None:

@@ -6,11 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.drafts import Draft, check_metadata, keep_media, text_error, verified
+from api.drafts import (
+    Draft,
+    check_metadata,
+    fetched,
+    image_source,
+    keep_media,
+    text_error,
+    verified,
+)
 from api.multipart import Part
 from api.schemas import MAX_ITEMS, ItemRequest, ItemsRequest, addressable
 from api.services import Services
-from repick.content import Content, ImageSource, read_image_source
+from repick.content import Content, ImageAddress, ImageSource
 from repick.errors import ContentError, InvalidField, NotFound
 from repick.settings import Settings
 from repick.store import contents, corpora, embeddings, registry, spaces
@@ -85,7 +93,7 @@ def _put(services: Services, tenant_id: int, corpus: str, items: Sequence[ItemDr
     """
     known_corpus(services, tenant_id, corpus)
     sound = [item for item in items if item.error is None]
-    drafts = [item.draft for item in sound]
+    drafts = fetched(services, [item.draft for item in sound])
     outcomes = verified(services, drafts)
     keep_media(services, tenant_id, drafts, outcomes)
     good = {
@@ -157,9 +165,9 @@ def _draft(
     if item.text is None and item.image is None and item.image_part is None:
         raise InvalidField(field, "an item has a text, an image, or both", code="blank")
     check_metadata(item.metadata, f"{field}.metadata")
-    image = None
+    image: ImageSource | ImageAddress | None = None
     if item.image is not None:
-        image = read_image_source(item.image, f"{field}.image", settings.max_image_bytes)
+        image = image_source(item.image, field, settings)
     elif item.image_part is not None:
         image = _part(item.image_part, f"{field}.image_part", parts)
     error = text_error(item.text, field, settings)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from api import documents
 from api.documents import DocumentDraft
-from api.drafts import Draft, check_metadata
+from api.drafts import Draft, check_metadata, image_source
 from api.schemas import JobRequest, QueryRequest
 from repick import filters
-from repick.content import clean_text, read_image_source
+from repick.content import clean_text
 from repick.errors import InvalidField
 from repick.jobs import JobKind
 from repick.settings import Settings
@@ -118,7 +118,7 @@ def _draft(query: QueryRequest, field: str, settings: Settings) -> Draft:
         clean_text(query.text, f"{field}.text", settings.max_query_chars)
     image = None
     if query.image is not None:
-        image = read_image_source(query.image, f"{field}.image", settings.max_image_bytes)
+        image = image_source(query.image, field, settings)
     return Draft(query.text, image)
 
 

@@ -36,7 +36,13 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+DOCS_POLICY = (
+    "default-src 'none'; connect-src 'self'; img-src 'self' data:;"
+    " script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+)
+"""Of the docs page, whose first script stands in the page."""
 
 
 class HttpError(RepickError):

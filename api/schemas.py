@@ -20,7 +20,11 @@ Metadata = Annotated[
     dict[str, Any], Field(description="Any JSON object of up to 64 KiB; given back as it is.")
 ]
 ImageText = Annotated[
-    str, Field(description="Base64, or a data URL; a still JPEG, PNG, WebP or GIF.")
+    str,
+    Field(
+        description="Base64, or a data URL; a still JPEG, PNG, WebP or GIF. Where the operator"
+        " allows the host, also an address by https: it is fetched now, and never again."
+    ),
 ]
 
 PIXEL = (

@@ -17,11 +17,13 @@ from api import backpressure
 from api.backpressure import Backlog, Rates
 from api.pages import Cursors
 from api.publisher import Publisher
-from repick.content import ImageInspector, ImagePolicy
+from repick.content import ImageInspector, ImagePolicy, parse_hosts
+from repick.content.fetch import ImageFetcher
 from repick.media import MediaStore, media_store
 from repick.queue import make_app
 from repick.settings import Settings
 from repick.store.database import Database
+from repick.store.tenancy import Role
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +34,12 @@ UPLOADS_AT_ONCE = 8
 class Services:
     settings: Settings
     database: Database
+    """Shows the rows of the request's tenant alone."""
+    all_tenants: Database
+    """For the operator's figures; no request's answer comes from here."""
     media: MediaStore
     inspector: ImageInspector
+    fetcher: ImageFetcher
     broker: Celery
     publisher: Publisher
     cursors: Cursors
@@ -44,8 +50,10 @@ class Services:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Services]:
-    database = Database(settings.database_url)
+def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[Services]:
+    """`fetcher` in the place of the settings' own, as one with another way to the network."""
+    database = Database(settings.database_url, role=Role.API)
+    all_tenants = Database(settings.database_url, pool_size=1, role=Role.SERVICE)
     inspector = ImageInspector(ImagePolicy.from_settings(settings))
     broker = make_app(settings.broker_url)
     publisher = Publisher(broker)
@@ -53,8 +61,10 @@ def opened(settings: Settings) -> Iterator[Services]:
         yield Services(
             settings,
             database,
+            all_tenants,
             media_store(settings),
             inspector,
+            fetcher or image_fetcher(settings),
             broker,
             publisher,
             Cursors(_secret(settings)),
@@ -67,12 +77,23 @@ def opened(settings: Settings) -> Iterator[Services]:
         inspector.close()
         broker.close()
         database.close()
+        all_tenants.close()
 
 
 async def services_of(request: Request) -> Services:
     """A dependency: the application's services. Async, as any that does not wait: FastAPI hands
     others to a thread, which costs more than they do."""
     return cast(Services, request.app.state.services)
+
+
+def image_fetcher(settings: Settings) -> ImageFetcher:
+    """Raises ValueError where the allowed hosts are not names."""
+    return ImageFetcher(
+        parse_hosts(settings.url_hosts),
+        max_bytes=settings.max_image_bytes,
+        max_bytes_together=settings.max_body_bytes,
+        seconds=settings.url_timeout_s,
+    )
 
 
 def _secret(settings: Settings) -> str:

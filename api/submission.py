@@ -13,7 +13,7 @@ import structlog
 import uuid_utils.compat
 
 from api.documents import Verified, rows, verify
-from api.drafts import keep_media, verified
+from api.drafts import fetched, keep_media, verified
 from api.ingest import known_corpus, no_corpus
 from api.job_checks import Submission
 from api.schemas import JobRequest
@@ -125,13 +125,14 @@ def _scorer(services: Services, request: JobRequest) -> Registered:
 
 def _contents(services: Services, tenant_id: int, submission: Submission) -> list[Content]:
     """Every query as content, its image's bytes kept; one bad image refuses the whole job."""
-    outcomes = verified(services, submission.drafts, submission.request.instruction)
+    drafts = fetched(services, submission.drafts)
+    outcomes = verified(services, drafts, submission.request.instruction)
     queries: list[Content] = []
     for outcome, field in zip(outcomes, submission.fields, strict=True):
         if isinstance(outcome, ContentError):
             raise InvalidField(f"{field}.image", outcome.detail, code=outcome.code)
         queries.append(outcome)
-    keep_media(services, tenant_id, submission.drafts, queries)
+    keep_media(services, tenant_id, drafts, queries)
     return queries
 
 

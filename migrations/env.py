@@ -52,9 +52,20 @@ def wait_for_others(connection: Connection) -> None:
     connection.commit()
 
 
+def protect(connection: Connection) -> None:
+    """Cover every table that has tenants by row-level security, those that came just now too."""
+    connection.rollback()  # of what `alembic check` has read
+    with connection.begin():
+        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        if connection.execute(text("SELECT to_regproc('repick_protect')")).scalar() is not None:
+            connection.execute(text("SELECT repick_protect()"))
+    connection.commit()
+
+
 url = context.config.attributes.get("url") or os.environ["REPICK_DATABASE_URL"]
 engine = create_engine(url, poolclass=pool.NullPool, connect_args={"options": OPTIONS})
 with engine.connect() as connection:
     wait_for_others(connection)
     run(connection)
+    protect(connection)
 engine.dispose()

@@ -27,7 +27,7 @@ from repick.errors import RepickError, Unavailable
 from repick.media import media_store
 from repick.queue import make_app
 from repick.settings import Settings
-from repick.store import schema, server
+from repick.store import schema, server, tenancy
 from repick.store.database import Database
 
 PGVECTOR_FLOOR = (0, 8, 7)
@@ -83,6 +83,7 @@ def _database(settings: Settings, embedded: bool) -> list[Finding]:
             before, about, after = time.time(), server.about(connection), time.time()
             migrated = schema.current(connection)
             models = server.served(connection) if migrated == schema.head() else []
+            isolated = tenancy.protected(connection)
     except (Unavailable, ArgumentError) as exc:
         return [Finding("postgres", Verdict.FAIL, f"does not answer ({_reason(exc)})")]
     skew = about.now.timestamp() - (before + after) / 2
@@ -90,6 +91,7 @@ def _database(settings: Settings, embedded: bool) -> list[Finding]:
         _postgres(about, embedded),
         _pgvector(about, embedded),
         _migrations(migrated),
+        _isolation(isolated),
         clock("clock of postgres", skew),
         _models(models),
     ]
@@ -118,6 +120,13 @@ def _migrations(at: str | None) -> Finding:
         return Finding("migrations", Verdict.OK, head)
     detail = f"the database is at {at or 'nothing'}, this code needs {head}: run `repick migrate`"
     return Finding("migrations", Verdict.FAIL, detail)
+
+
+def _isolation(active: bool) -> Finding:
+    if active:
+        return Finding("row-level security", Verdict.OK, "active for every table with tenants")
+    detail = "off: the queries alone keep tenants apart (docs/security.md: what to grant)"
+    return Finding("row-level security", Verdict.WARN, detail)
 
 
 def _models(models: Sequence[server.Served]) -> Finding:

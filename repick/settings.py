@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     enhancement_final_norm: bool = _PAPER.final_norm
     """Of the scorers that enhance (METHOD §3); another value is another scorer, with new scores."""
 
+    url_hosts: str = ""
+    """Hosts that images may be fetched from by https: names with commas between, `*.` for all below
+    one. None: an image's address is refused."""
+    url_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """For one image, from the look-up of its host to its last byte."""
     max_body_bytes: int = 64 * 1024 * 1024
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 50_000_000

@@ -16,6 +16,7 @@ from repick.metrics import WorkerFigures, serve
 from repick.queue import make_app
 from repick.settings import Settings
 from repick.store.database import Connection, Database
+from repick.store.tenancy import Role
 from worker.device import Device
 from worker.heartbeat import heartbeat
 from worker.runtime import Runtime, owner_name
@@ -32,7 +33,7 @@ def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Run
     Raises Unavailable where the media store's address cannot be used.
     """
     app = make_app(settings.broker_url, queues)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, role=Role.SERVICE)
     registry = CollectorRegistry()
     figures = WorkerFigures(registry)
     telemetry.configure(role)

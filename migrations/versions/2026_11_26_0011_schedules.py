@@ -1,6 +1,6 @@
 """schedules, standing queries and their runs; jobs that wait for their time
 
-Revision: 2026_11_26_0011_schedules, after 2026_11_24_0007_calibration
+Revision: 2026_11_26_0011_schedules, after 2026_11_26_0010_retention
 """
 
 from __future__ import annotations

@@ -75,3 +75,25 @@ def revoke(
         if tenant_id is None or not keys.revoke_key(connection, tenant_id, prefix):
             raise NotFound("this tenant has no such live key", code="key_not_found")
     console.print("[green]Revoked.[/green]")
+
+
+@app.command()
+def rotate(
+    prefix: Annotated[str, typer.Argument(help="The old key's prefix: rpk_PREFIX_…")],
+    tenant: Tenant = "default",
+    hours: Annotated[int, typer.Option(min=0, help="How long the old one lives on.")] = 24,
+) -> None:
+    """Make a key in another's place, and let the old one expire."""
+    from repick.store import keys
+
+    with database(Settings()) as opened, opened.begin() as connection:
+        tenant_id = keys.find_tenant(connection, tenant)
+        made = (
+            keys.rotate_key(connection, tenant_id, prefix, timedelta(hours=hours))
+            if tenant_id is not None
+            else None
+        )
+    if made is None:
+        raise NotFound("this tenant has no such live key", code="key_not_found")
+    console.print(made, highlight=False, soft_wrap=True)
+    errors.print(f"The old key ends in {hours} h at the latest.", style="yellow")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from repick.content.address import ImageAddress, read_address
 from repick.content.header import normal_type
 from repick.errors import InvalidField
 
@@ -27,20 +29,22 @@ class ImageSource:
     declared_type: str | None = None
 
 
-def read_image_source(value: str, field: str, max_bytes: int) -> ImageSource:
-    """Bytes of a base64 string or of `data:image/…;base64,…`.
+def read_image_source(
+    value: str, field: str, max_bytes: int, hosts: Sequence[str] = ()
+) -> ImageSource | ImageAddress:
+    """Bytes of a base64 string or of `data:image/…;base64,…`; or an address to fetch them from,
+    where the operator allows `hosts`.
 
-    Raises InvalidField with `blank`, `urls_disabled` (any other scheme), `unsupported_media_type`
-    (not an image, or SVG), `invalid_base64`, or `too_large` (over `max_bytes`, found before
-    anything is decoded).
+    Raises InvalidField with `blank`, what read_address raises (any other scheme),
+    `unsupported_media_type` (not an image, or SVG), `invalid_base64`, or `too_large` (over
+    `max_bytes`, found before anything is decoded).
     """
     value = value.strip()
     declared_type = None
     if value[:5].lower() == "data:":
         declared_type, value = _split_data_url(value[5:], field)
     elif _SCHEME.match(value):
-        detail = "images are given as base64 or as a data URL; other URLs are switched off"
-        raise InvalidField(field, detail, code="urls_disabled")
+        return read_address(value, field, hosts)
     return ImageSource(_decode(value.translate(_WHITESPACE), field, max_bytes), declared_type)
 
 

@@ -18,6 +18,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from repick.errors import CommitUnknown, Unavailable
+from repick.store import tenancy
+from repick.store.tenancy import Role
 
 PING_AFTER_IDLE_S = 1.0
 EF_SEARCH = 200
@@ -26,9 +28,19 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
 class Database:
-    """A pool of connections to one Postgres database; safe to share between threads."""
+    """A pool of connections to one Postgres database; safe to share between threads.
 
-    def __init__(self, url: str, *, pool_size: int = 8, statement_timeout_s: int = 60) -> None:
+    Under Role.API they see the rows of the tenant alone that `tenancy.act_for` named.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 8,
+        statement_timeout_s: int = 60,
+        role: Role = Role.OWNER,
+    ) -> None:
         options = (
             f"-c statement_timeout={statement_timeout_s * 1000} -c lock_timeout=10000"
             f" -c hnsw.ef_search={EF_SEARCH} -c hnsw.iterative_scan=relaxed_order"
@@ -42,6 +54,7 @@ class Database:
         )
         event.listen(self.engine, "checkin", _note_use)
         event.listen(self.engine, "checkout", _ping_idle)
+        tenancy.install(self.engine, role)
         self._reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager

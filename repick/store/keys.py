@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from repick.store.database import Database
@@ -97,10 +97,29 @@ def revoke_key(connection: Connection, tenant_id: int, prefix: str) -> bool:
     return connection.execute(statement).rowcount == 1
 
 
-_LIVE_KEY = text(
-    "SELECT id, tenant_id, sha256, scopes FROM api_key WHERE prefix = :prefix"
-    " AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
-)
+def rotate_key(
+    connection: Connection, tenant_id: int, prefix: str, overlap: timedelta
+) -> str | None:
+    """A new key with the old one's name, scopes and length of life; the old one lives on for
+    `overlap` at most, so that clients can change over. None when there is no such live key."""
+    old = connection.execute(
+        select(api_key)
+        .where(api_key.c.tenant_id == tenant_id, api_key.c.prefix == prefix)
+        .where(api_key.c.revoked_at.is_(None))
+        .where(or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > func.now()))
+        .with_for_update()
+    ).first()
+    if old is None:
+        return None
+    end = func.least(api_key.c.expires_at, func.now() + overlap)
+    connection.execute(update(api_key).where(api_key.c.id == old.id).values(expires_at=end))
+    lifetime = old.expires_at - old.created_at if old.expires_at else None
+    return create_key(connection, tenant_id, old.name, old.scopes, lifetime)
+
+
+_LIVE_KEY = text("SELECT id, tenant_id, sha256, scopes FROM repick_key(:prefix)")
+"""Neither revoked nor expired. A function, as the API may not read the table: it asks before it
+knows for which tenant."""
 
 
 def authenticate(connection: Connection, key: str) -> Principal | None:

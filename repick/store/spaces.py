@@ -57,15 +57,7 @@ def create(
         state=SpaceState.CURRENT,
     )
     space_id = int(connection.execute(statement.returning(space.c.id)).scalar_one())
-    name = f"embedding_s{space_id}"
-    # Filled and then attached: attaching locks the parent less than CREATE … PARTITION OF does.
-    for ddl in (
-        f"CREATE TABLE {name} (LIKE embedding INCLUDING DEFAULTS,"
-        f" CONSTRAINT {name}_dimension CHECK (vector_dims(vector) = {int(dimension)}),"
-        f" CONSTRAINT {name}_space CHECK (space_id = {space_id}))",
-        f"ALTER TABLE embedding ATTACH PARTITION {name} FOR VALUES IN ({space_id})",
-    ):
-        connection.execute(text(ddl))
+    connection.execute(text("SELECT repick_add_partition(:space)"), {"space": space_id})
     return space_id
 
 
@@ -84,7 +76,7 @@ _OF_CORPUS = (
 def drop_of_corpus(connection: Connection, tenant_id: int, corpus_id: int) -> None:
     """Drop the partitions of a corpus's spaces; the space rows go with the corpus."""
     for one in of_corpus(connection, tenant_id, corpus_id):
-        connection.execute(text(f"DROP TABLE {one.partition}"))
+        connection.execute(text("SELECT repick_drop_partition(:space)"), {"space": one.id})
 
 
 def of_corpus(connection: Connection, tenant_id: int, corpus_id: int) -> list[Space]:

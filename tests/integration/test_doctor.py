@@ -33,7 +33,10 @@ def test_servers_that_answer_are_told_with_versions_and_clocks(
     database.close()
     settings = Settings(database_url=database_url, broker_url=broker_url, data_dir=tmp_path)
     found = by_part(examine(settings, embedded=True))
-    for part in ("versions", "postgres", "pgvector", "migrations", "broker", "models", "media"):
+    for part in (
+        *("versions", "postgres", "pgvector", "migrations", "row-level security"),
+        *("broker", "models", "media"),
+    ):
         assert found[part].verdict is Verdict.OK, found[part]
     assert found["clock of postgres"].verdict is Verdict.OK
     assert found["clock of broker"].verdict is Verdict.OK

@@ -19,6 +19,7 @@ import uvicorn
 from sqlalchemy import text
 
 from api.app import create_app
+from repick.content.fetch import ImageFetcher
 from repick.jobs import PairScore, Stage
 from repick.ranking import Candidate, Order
 from repick.settings import Settings
@@ -64,10 +65,10 @@ class Tenant:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[str]:
+def serving(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[str]:
     """The API in a thread; its address."""
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, fetcher),
         host="127.0.0.1",
         port=settings.api_port,
         log_level="critical",

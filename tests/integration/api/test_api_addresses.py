@@ -1,0 +1,81 @@
+"""Images by address over HTTP: good ones are stored, bad ones get their code, and nothing private
+is ever connected to."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from repick.content.fetch import ImageFetcher
+from repick.processes import free_port
+from repick.settings import Settings
+from tests import bad_images
+from tests.integration.api.harness import Tenant, problem, serving
+from tests.web import PUBLIC, Web, answer, serving_web
+
+NAMES = {"a.example": [PUBLIC], "inside.example": ["10.0.0.1"], "mixed.example": [PUBLIC, "::1"]}
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[Web]:
+    with serving_web(NAMES) as web:
+        yield web
+
+
+@pytest.fixture(scope="module")
+def allowing(settings: Settings, web: Web) -> Iterator[str]:
+    """An API that allows the hosts of the tests' web."""
+    changed = {"url_hosts": ",".join(NAMES), "api_port": free_port()}
+    fetcher = ImageFetcher(
+        tuple(NAMES),
+        max_bytes=settings.max_image_bytes,
+        max_bytes_together=settings.max_body_bytes,
+        seconds=5,
+        resolver=web.resolve,
+        backend=web.backend,
+        context=web.context,
+    )
+    with serving(settings.model_copy(update=changed), fetcher) as url:
+        yield url
+
+
+@pytest.fixture
+def http(allowing: str, tenant: Tenant, web: Web) -> Iterator[httpx.Client]:
+    web.connected.clear()
+    headers = {"Authorization": f"Bearer {tenant.key}"}
+    with httpx.Client(base_url=allowing, headers=headers, timeout=30, verify=False) as client:
+        yield client
+
+
+def test_items_are_fetched_each_with_its_own_fate(
+    http: httpx.Client, web: Web, tenant: Tenant, corpus: str
+) -> None:
+    photo = bad_images.photo("PNG")
+    web.pages |= {"/good": answer(photo), "/page": answer(b"<html>no</html>")}
+    wanted = {"good": "a.example/good", "page": "a.example/page", "in": "inside.example/"}
+    wanted |= {"mixed": "mixed.example/"}
+    items = [{"id": name, "image": f"https://{where}"} for name, where in wanted.items()]
+    found = http.put(f"/v1/corpora/{corpus}/items", json={"items": items}).json()
+    assert found["stored"] == 1
+    assert {one["id"]: one["code"] for one in found["failed"]} == {
+        "page": "not_image",
+        "in": "address_blocked",
+        "mixed": "address_blocked",
+    }
+    assert set(web.connected) == {PUBLIC}
+    assert http.get(f"/v1/corpora/{corpus}/items/good/image").content == photo
+
+
+def test_a_query_that_cannot_be_fetched_refuses_its_job(
+    http: httpx.Client, web: Web, tenant: Tenant, corpus: str
+) -> None:
+    before = tenant.rows()
+    body = {"corpus": corpus, "query": {"image": f"https://inside.example/{uuid.uuid4()}"}}
+    assert problem(http.post("/v1/jobs", json=body)) == (422, "address_blocked")
+    body["query"] = {"image": "https://127.0.0.1/"}
+    assert problem(http.post("/v1/jobs", json=body)) == (422, "host_not_allowed")
+    assert web.connected == []
+    assert tenant.rows() == before
