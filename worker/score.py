@@ -176,7 +176,7 @@ class SliceScorer:
         with telemetry.span("repick.batch", pairs=len(ready)):
             return self._score(ready, last)
 
-    def _score(self, ready: list[PreparedPair], last: bool) -> list[PairScore | PairFailure]:
+    def _score(self, ready: list[PreparedPair], last: bool) -> list[_Judged]:
         """Scores in order; a pair whose figures are not finite fails alone, not its batch.
 
         At the slice's last attempt, so does a pair that breaks in any other way.
