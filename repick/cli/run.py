@@ -17,6 +17,9 @@ from repick.cli.connect import AsJson, Key, Url, client
 from repick.cli.output import console, print_json
 from repick.exports import Format
 
+SHOWN = 5
+"""Documents of a query that are named in each column of the table."""
+
 app = typer.Typer(no_args_is_help=True, help="Compare, export and report runs.")
 
 RunId = Annotated[str, typer.Argument(help="The run's id, which is its job's.")]
@@ -106,6 +109,12 @@ def _facts(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def _some(changes: list[str]) -> str:
+    """The first few: `--json` has all."""
+    more = len(changes) - SHOWN
+    return ", ".join(changes[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
 def _changes(diffs: list[Mapping[str, Any]]) -> Table:
     table = Table("query", "entered", "left", "moved", "τ", "RBO", box=None)
     for one in diffs:
@@ -115,9 +124,9 @@ def _changes(diffs: list[Mapping[str, Any]]) -> Table:
             continue
         table.add_row(
             Text(one["query"]),
-            Text(", ".join(f"{id} → {rank}" for id, rank in one["entered"].items()), "green"),
-            Text(", ".join(f"{id} ({rank})" for id, rank in one["left"].items()), "red"),
-            Text(", ".join(f"{m['id']} {m['before']} → {m['after']}" for m in moved)),
+            Text(_some([f"{id} → {rank}" for id, rank in one["entered"].items()]), "green"),
+            Text(_some([f"{id} ({rank})" for id, rank in one["left"].items()]), "red"),
+            Text(_some([f"{m['id']} {m['before']} → {m['after']}" for m in moved])),
             "–" if one["kendall_tau"] is None else f"{one['kendall_tau']:.2f}",
             f"{one['rank_biased_overlap']:.2f}",
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from repick.cli.connect import AsJson, Key, Url, client
 from repick.cli.output import console, print_json
@@ -161,11 +161,12 @@ def _print_runs(runs: Iterable[Json], as_json: bool) -> None:
     if as_json:
         print_json(list(runs))
         return
-    table = Table("run", "tick", "state", "needed", "reused", "scored", "device s", box=None)
+    run = Column("run", no_wrap=True, min_width=36)  # to be copied whole
+    table = Table(run, "tick", "state", "needed", "reused", "scored", "device s", box=None)
     for one in runs:
         figures = one["figures"]
         counts = (figures.get(f"pairs_{name}") for name in ("total", "reused", "scored"))
         shown = ["–" if count is None else str(count) for count in counts]
         seconds = f"{figures['device_s']:.1f}" if "device_s" in figures else "–"
-        table.add_row(one["id"], one["tick"], one["state"], *shown, seconds)
+        table.add_row(one["id"], one["tick"][:16], one["state"], *shown, seconds)
     console.print(table)
