@@ -68,7 +68,7 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
             broker,
             publisher,
             Cursors(_secret(settings)),
-            backpressure.backlog(settings, database),
+            backpressure.backlog(settings, all_tenants),
             Rates(settings.requests_per_s),
             CapacityLimiter(UPLOADS_AT_ONCE),
         )

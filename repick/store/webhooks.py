@@ -77,7 +77,8 @@ def create(
 
 def count(connection: Connection, tenant_id: int) -> int:
     """How many the tenant has; two that create at once wait for each other's end."""
-    connection.execute(text("SELECT 1 FROM tenant WHERE id = :t FOR UPDATE"), {"t": tenant_id})
+    lock = text("SELECT pg_advisory_xact_lock(hashtextextended('repick.webhooks', :t))")
+    connection.execute(lock, {"t": tenant_id})
     statement = text("SELECT count(*) FROM webhook WHERE tenant_id = :t")
     return int(connection.execute(statement, {"t": tenant_id}).scalar_one())
 

@@ -1,4 +1,4 @@
-"""A TCP proxy before Postgres that cuts the connection at the next COMMIT, before or after it."""
+"""A TCP proxy before Postgres that cuts the connection at the next commit, before or after it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 COMMIT = b"COMMIT\x00"
+STATEMENT = b"WITH held AS"
+"""What a submit is that needs no transaction around it: the statement commits by itself."""
 
 
 class Cut(StrEnum):
-    BEFORE = "before"  # the server never sees the COMMIT
+    BEFORE = "before"  # the server never sees it
     AFTER = "after"  # it commits, and nobody hears of it
 
 
@@ -22,6 +24,7 @@ class Cut(StrEnum):
 class CuttingProxy:
     target: tuple[str, int]
     armed: Cut | None = None
+    at: bytes = COMMIT
     cuts: int = 0
     stay_down: bool = False
     """After the cut, refuse every connection."""
@@ -50,7 +53,7 @@ class CuttingProxy:
                     data = one.recv(65536)
                     if not data:
                         return
-                    if one is client and self.armed and COMMIT in data:
+                    if one is client and self.armed and self.at in data:
                         self._cut(server, data)
                         return
                     (server if one is client else client).sendall(data)

@@ -12,7 +12,7 @@ from sqlalchemy import make_url, text
 
 from repick.processes import free_port
 from repick.settings import Settings
-from tests.integration.api.cutting import Cut, CuttingProxy, cutting
+from tests.integration.api.cutting import COMMIT, STATEMENT, Cut, CuttingProxy, cutting
 from tests.integration.api.harness import Tenant, problem, serving
 
 BODY = {"corpus": "things", "query": {"text": "a"}}
@@ -53,6 +53,7 @@ def test_job_is_stored_once_and_said_to_be(
 ) -> None:
     headers = {} if key is None else {"Idempotency-Key": key}
     with shaky(settings, tenant) as api:
+        api.proxy.at = STATEMENT if key is None else COMMIT
         api.proxy.armed = cut
         response = api.submit(headers)
         assert api.proxy.cuts == 1
@@ -68,7 +69,7 @@ def test_where_nobody_can_know_the_answer_says_so_and_names_the_job(
     settings: Settings, tenant: Tenant, corpus: str
 ) -> None:
     with shaky(settings, tenant) as api:
-        api.proxy.stay_down = True
+        api.proxy.stay_down, api.proxy.at = True, STATEMENT
         api.proxy.armed = Cut.AFTER
         response = api.submit()
     assert problem(response) == (503, "commit_unknown")

@@ -129,5 +129,5 @@ def test_a_database_that_is_not_migrated_is_not_ready(
         logged = [json.loads(line) for line in log_file.read_text().splitlines()]
         (defect,) = [one for one in logged if one["event"] == "defect"]
         assert defect["request_id"] == response.headers["x-request-id"]
-        assert "UndefinedTable" in defect["exception"]
+        assert "UndefinedFunction" in defect["exception"]
         assert response.headers["x-content-type-options"] == "nosniff"

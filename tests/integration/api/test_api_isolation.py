@@ -10,9 +10,18 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from repick import nightly
 from repick.jobs import PairScore
 from repick.specs import fingerprint
-from tests.integration.api.harness import SCORER, NewTenant, Tenant, problem, score, submit
+from tests.integration.api.harness import (
+    SCORER,
+    NewTenant,
+    Tenant,
+    finish,
+    problem,
+    score,
+    submit,
+)
 from tests.integration.api.test_api_documents import rank_documents
 
 SECRET = "the word that only the owner knows"
@@ -23,8 +32,13 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("post", "/v1/jobs"): {"corpus": "things", "query": {"text": "a"}},
     ("put", "/v1/corpora/{corpus}/items"): {"items": [{"id": "cup", "text": "planted"}]},
     ("put", "/v1/scorers/{fingerprint}/calibration"): {"map": MAP},
+    ("put", "/v1/corpora/{corpus}/queries"): {"queries": [{"id": "cups", "text": "planted"}]},
+    ("patch", "/v1/schedules/{schedule}"): {"k": 3},
+    ("post", "/v1/schedules/{schedule}/runs"): {},
 }
 OWN = {("put", "/v1/scorers/{fingerprint}/calibration"), ("post", "/v1/corpora")}
+ADMIN_READS = "/v1/webhooks"
+"""Where reading is the administrator's too: an address may hold a secret."""
 """What these write is the caller's own, whatever others have under the same name."""
 
 
@@ -46,7 +60,30 @@ def owner(tenant: Tenant, corpus: str) -> tuple[Tenant, dict[str, str]]:
     )
     put.raise_for_status()
     names = {"corpus": "things", "item": "cup", "job_id": job, "query": "0", "fingerprint": of}
-    return tenant, names
+    return tenant, names | {"job": job, **_nightly(tenant)}
+
+
+def _nightly(tenant: Tenant) -> dict[str, str]:
+    """A standing query of the item's name, a schedule that ran twice, and a webhook."""
+    queries = {"queries": [{"id": "cup", "text": SECRET}]}
+    tenant.http.put("/v1/corpora/things/queries", json=queries).raise_for_status()
+    schedule = {"name": "nightly", "corpus": "things", "cron": "30 2 * * *", "k": 2}
+    tenant.http.post("/v1/schedules", json=schedule).raise_for_status()
+    runs = []
+    for _ in range(2):
+        begun = tenant.http.post("/v1/schedules/nightly/runs", json={}).raise_for_status()
+        runs.append(begun.json()["id"])
+        finish(tenant, runs[-1])
+        nightly.settle_ended(tenant.database)
+    hook = {"url": "https://hooks.example.com/in", "events": ["job.succeeded"]}
+    webhook = tenant.http.post("/v1/webhooks", json=hook).raise_for_status().json()["id"]
+    return {
+        "schedule": "nightly",
+        "run": runs[1],
+        "before": runs[0],
+        "after": runs[1],
+        "webhook": str(webhook),
+    }
 
 
 def operations(tenant: Tenant) -> list[tuple[str, str]]:
@@ -135,10 +172,12 @@ def test_a_key_is_refused_by_every_endpoint_that_its_scope_does_not_open(
     for method, path in operations(victim):
         opened = []
         for scope, tenant in without.items():
-            answer = tenant.http.request(method, filled(path, names))
+            body = BODIES.get((method, path))
+            answer = tenant.http.request(method, filled(path, names), json=body)
             if answer.status_code != 403:
                 opened.append(scope)
             else:
                 assert problem(answer) == (403, "missing_scope")
         assert len(opened) == 1, (method, path, opened)
-        assert (opened == ["read"]) == (method == "get"), (method, path, opened)
+        reading = method == "get" and not path.startswith(ADMIN_READS)
+        assert (opened == ["read"]) == reading, (method, path, opened)

@@ -269,7 +269,8 @@ def test_client_and_command_line(
     begun = json.loads(typed("schedule", "run", "nightly", "--json"))[0]["id"]
     finish(tenant, begun)
     nightly.settle_ended(tenant.database)
-    assert "published" in typed("schedule", "runs", "nightly")
+    assert json.loads(typed("schedule", "runs", "nightly", "--json"))[0]["state"] == "published"
+    assert begun in typed("schedule", "runs", "nightly")
     assert json.loads(typed("schedule", "latest", "nightly"))["run"]["id"] == begun
     with Client(base_url, tenant.key) as client:
         assert [one["name"] for one in client.schedules.all()] == ["nightly"]
