@@ -16,8 +16,8 @@ from repick.store.runs import Run
 from repick.store.schedules import Schedule
 
 Reason = Mapping[str, Any]
-COMPARED_QUERIES = 20_000
-"""A run of more is compared at its end only where a threshold needs it: a millisecond a query."""
+COMPARED_QUERIES = 2_000
+"""A larger run is compared at its end only where a threshold needs it: the sweep waits for it."""
 
 
 def reasons(
