@@ -146,7 +146,7 @@ ENCODERS: Mapping[str, EncoderRecipe] = {
         EncoderSize(160, 5, 5, 3, 128, 1600), Budget(40_000, 30, 1024, 1e-3, workers=14), 0.4
     ),
     "small": EncoderRecipe(
-        EncoderSize(128, 4, 4, 2, 128, 1200, patch=12), Budget(12_000, 88, 160, 1e-3), 0.2
+        EncoderSize(128, 4, 4, 2, 128, 1200, patch=12), Budget(12_000, 88, 160, 1e-3), 0.4
     ),
     "smoke": EncoderRecipe(
         EncoderSize(32, 2, 2, 1, 32, 120), Budget(30, 5, 16, 3e-3, log_every=5, save_every=10), 0.25

@@ -163,6 +163,8 @@ def test_report_says_what_changed_and_escapes_every_text(
 def test_report_embeds_small_pictures_as_they_were_sent(pipeline: Pipeline, tmp_path: Path) -> None:
     _, second = two_runs(pipeline)
     media = MediaFolder(tmp_path / "media")
+    other = bad_images.photo("JPEG")  # an empty folder would be taken for one that is not mounted
+    media.put(pipeline.tenant_id, hashlib.sha256(other).digest(), other)
     name = gather(pipeline.database, media, pipeline.tenant_id, second.run_id).movers[0].mover.id
     data = bad_images.photo("PNG")
     sha256 = hashlib.sha256(data).digest()

@@ -44,6 +44,7 @@ def unmounted(pipeline: Pipeline) -> None:
     folder = pipeline.runtime.settings.media_folder
     folder.rename(folder.with_name("elsewhere"))
     folder.mkdir()
+    pipeline.runtime.images.clear()  # what was decoded before the outage would still be at hand
 
 
 def mounted_again(pipeline: Pipeline) -> None:

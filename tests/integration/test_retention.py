@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from repick.content import Content
+from repick.errors import Unavailable
 from repick.jobs import JobKind, JobState
 from repick.media import MediaFolder
 from repick.retention import Retention
@@ -190,7 +191,10 @@ def test_nothing_that_a_submit_uses_is_collected_meanwhile(pipeline: Pipeline) -
         chance, done = random.Random(seed), 0
         while not stop.is_set():
             some = {word: word for word in chance.sample(words, 3)}
-            job = pipeline.submit_documents([chance.choice(words)], some)
+            try:
+                job = pipeline.submit_documents([chance.choice(words)], some)
+            except Unavailable:  # a content that was collected is stored again out of order:
+                continue  # two may wait for each other, and one is told to try again
             held = query(
                 pipeline,
                 "SELECT count(c.id) FROM candidate d JOIN content c ON c.tenant_id = d.tenant_id"
@@ -253,6 +257,10 @@ def _removals(store: MediaFolder, sha256: bytes, stop: threading.Event) -> Calla
 
 def _age(pipeline: Pipeline) -> None:
     with pipeline.database.begin() as connection:
+        # One at a time, and against no collector's row locks: only the ageing is the test's own.
+        connection.execute(
+            text("LOCK TABLE unused_content, pair_score IN SHARE ROW EXCLUSIVE MODE")
+        )
         connection.execute(text("UPDATE unused_content SET since = since - interval '2 days'"))
         connection.execute(text("UPDATE pair_score SET last_used_at = :old"), {"old": OLD})
 
