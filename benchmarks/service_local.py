@@ -17,7 +17,7 @@ from api.services import opened as services_opened
 from benchmarks.fake_worker import registered, retriever, scorer
 from benchmarks.service_stack import Stack
 from repick.jobs import Slice, Stage
-from repick.store import slices
+from repick.store import slices, tenancy
 from repick.store.slices import Dispatch
 from worker.rank import rank_slice
 from worker.retrieve import Retriever
@@ -48,6 +48,7 @@ class Local:
 
     def run(self, body: dict[str, object]) -> float:
         """Seconds from a request's fields to a stored ranking."""
+        tenancy.act_for(self.tenant_id)  # as a request's key does
         started = time.perf_counter()
         request = JobRequest.model_validate(body)
         checked = check(request, None, self.services.settings)

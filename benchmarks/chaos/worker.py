@@ -29,7 +29,7 @@ from repick.specs import ScorerSpec, fingerprint
 from repick.store import registry, slices
 from repick.store.database import Connection
 from repick.store.slices import LeaseLost
-from repick.store.stages import RANK_QUEUE
+from repick.store.stages import coarse_queues
 from worker.pace import Pace
 from worker.runtime import Runtime
 from worker.score import SliceScorer
@@ -97,7 +97,7 @@ def main(role: str) -> int:
         break_fencing()
     settings = Settings()
     base = ENCODER.queue if role == "coarse" else SCORER.queue
-    queues = [RANK_QUEUE] * (role == "coarse") + [base, bulk_queue(base)]
+    queues = coarse_queues(base) if role == "coarse" else [base, bulk_queue(base)]
     with opened(settings, role, queues) as runtime:
         (_coarse if role == "coarse" else _fine)(runtime)
     return 0

@@ -20,7 +20,10 @@ def test_a_storm_of_every_fault_loses_and_changes_nothing() -> None:
 
 
 def test_a_wiped_broker_without_a_sweep_is_found() -> None:
-    setup, load = Setup(broken="sweep"), Load(jobs=6, k=50, seconds=4, seed=1, cancelled=0)
+    setup, load = (
+        Setup(broken="sweep"),
+        Load(jobs=6, k=50, seconds=4, seed=1, cancelled=0, poisoned=0),
+    )
     wipes = [Fault(at_s, "wipe broker") for at_s in (1.0, 2.0, 3.0, 4.0)]
     outcome = run(setup, load, faults=wipes, quiet_s=10)
     assert outcome.findings.unfinished > 0
