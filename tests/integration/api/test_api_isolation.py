@@ -37,9 +37,9 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("post", "/v1/schedules/{schedule}/runs"): {},
 }
 OWN = {("put", "/v1/scorers/{fingerprint}/calibration"), ("post", "/v1/corpora")}
+"""What these write is the caller's own, whatever others have under the same name."""
 ADMIN_READS = "/v1/webhooks"
 """Where reading is the administrator's too: an address may hold a secret."""
-"""What these write is the caller's own, whatever others have under the same name."""
 
 
 @pytest.fixture
