@@ -36,6 +36,7 @@ from repick.loading.load import load
 from repick.loading.sources import Source
 from repick.settings import Settings
 from repick.stack import Addresses, run_stack
+from repick.stack.services import KEEPING_MEMORY
 from worker.checkpoints import open_checkpoint
 from worker.coarse import BATCH, Encoder
 
@@ -145,6 +146,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--threads", type=int, default=1, help="of the encoder, in both")
     options = parser.parse_args(arguments)
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    os.environ.update(KEEPING_MEMORY)  # the bare encoder's process is like the stack's worker
     code, rows = measure(QUICK_ITEMS if options.quick else ITEMS, BARE_ITEMS)
     if rows:
         print_table(rows)
