@@ -76,6 +76,8 @@ _CLAIM = text(
         WHERE space_id = :space AND error_code IS NULL AND attempts < :attempts
           AND (token IS NULL OR lease_until < now())
           AND (attempts = 0 OR NOT (SELECT there FROM fresh))
+          AND EXISTS (SELECT FROM space JOIN encoder ON encoder.id = space.encoder_id
+                      WHERE space.id = :space AND encoder.fingerprint = :fingerprint)
         ORDER BY item_id
         -- What failed as part of a batch is tried alone, so that one bad item spoils no other.
         LIMIT CASE WHEN (SELECT there FROM fresh) THEN :limit ELSE 1 END
@@ -90,13 +92,19 @@ _CLAIM = text(
 )
 
 
-def claim(connection: Connection, space_id: int, limit: int, lease: timedelta) -> EmbedBatch | None:
-    """Take up to `limit` waiting items of a space; None when nothing waits."""
+def claim(
+    connection: Connection, space_id: int, encoder_fingerprint: str, limit: int, lease: timedelta
+) -> EmbedBatch | None:
+    """Take up to `limit` waiting items of a space, in one statement.
+
+    None when nothing waits, the space is gone, or it is another encoder's.
+    """
     token = uuid4()
     rows = connection.execute(
         _CLAIM,
         {
             "space": space_id,
+            "fingerprint": encoder_fingerprint,
             "limit": limit,
             "token": token,
             "lease": lease,
