@@ -69,6 +69,8 @@ def create_app(settings: Settings, fetcher: ImageFetcher | None = None) -> FastA
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
+        # A generated client's functions get our functions' names.
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.registry = registry
     app.state.stopping = lambda: False
