@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from pgvector import HalfVector
 from sqlalchemy import Connection, text
 
 from repick.errors import ContentError
 from repick.jobs import MAX_ATTEMPTS
+from repick.store.vectors import halves
 
 RETRY_AFTER = timedelta(minutes=10)
 
@@ -132,6 +132,8 @@ def commit(
     connection: Connection, batch: EmbedBatch, vectors: Mapping[int, Sequence[float]]
 ) -> int:
     """Store the vectors of items that this token still holds, by item id; give how many."""
+    if not vectors:
+        return 0
     items = list(vectors)
     return connection.execute(
         _COMMIT,
@@ -139,7 +141,7 @@ def commit(
             "space": batch.space_id,
             "token": batch.token,
             "items": items,
-            "vectors": [HalfVector(list(vectors[item])).to_text() for item in items],
+            "vectors": halves(connection, list(vectors.values())),
         },
     ).rowcount
 
@@ -152,8 +154,8 @@ _COMMIT = text(
         RETURNING tenant_id, item_id, content_id
     )
     INSERT INTO embedding (tenant_id, space_id, item_id, content_id, vector)
-    SELECT held.tenant_id, :space, held.item_id, held.content_id, CAST(given.vector AS halfvec)
-    FROM held JOIN unnest(CAST(:items AS bigint[]), CAST(:vectors AS text[]))
+    SELECT held.tenant_id, :space, held.item_id, held.content_id, given.vector
+    FROM held JOIN unnest(CAST(:items AS bigint[]), CAST(:vectors AS halfvec[]))
         AS given (item_id, vector) USING (item_id)
     ON CONFLICT (tenant_id, space_id, item_id) DO UPDATE
     SET content_id = excluded.content_id, vector = excluded.vector
