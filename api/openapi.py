@@ -167,8 +167,13 @@ def _problem_answer(status: int) -> dict[str, Any]:
     return {"description": detail, "content": {"application/problem+json": content}}
 
 
+_EVENT = {
+    "type": "object",
+    "description": "One event; its data is the job as JSON.",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
 EVENTS: Responses = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    200: {"content": {"text/event-stream": {"schema": _EVENT}}},
     204: {"description": "The client was told of the job's end already."},
     **errors(404),
 }

@@ -118,7 +118,8 @@ def test_report_is_a_page_that_loads_nothing(tenant: Tenant, corpus: str) -> Non
     _, run = two_runs(tenant)
     answer = tenant.http.get(f"/v1/runs/{run}/report")
     assert answer.headers["content-type"].startswith("text/html")
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
+    assert answer.headers["content-security-policy"] == policy  # the API's own shows no style
     assert "Documents that moved most" in answer.text
 
 
