@@ -51,10 +51,13 @@ def enqueue(connection: Connection, tenant_id: int, space_id: int, item_ids: Seq
     return connection.execute(
         text(
             "INSERT INTO pending_embedding (tenant_id, space_id, item_id, content_id)"
-            " SELECT i.tenant_id, :space, i.id, i.content_id FROM item i"
-            " WHERE i.tenant_id = :tenant AND i.id = ANY(:items) AND NOT EXISTS"
+            " SELECT :tenant, :space, found.id, found.content_id"
+            # Each by itself, as in `contents.put`.
+            " FROM unnest(CAST(:items AS bigint[])) AS given (id)"
+            " CROSS JOIN LATERAL (SELECT i.id, i.content_id FROM item i"
+            " WHERE i.tenant_id = :tenant AND i.id = given.id AND NOT EXISTS"
             " (SELECT FROM embedding e WHERE e.tenant_id = i.tenant_id AND e.space_id = :space"
-            " AND e.item_id = i.id) ORDER BY i.id"
+            " AND e.item_id = i.id) OFFSET 0) AS found ORDER BY found.id"
             " ON CONFLICT (tenant_id, space_id, item_id) DO UPDATE SET content_id ="
             " excluded.content_id, token = NULL, lease_until = NULL, attempts = 0,"
             " error_code = NULL, retry_at = NULL"
