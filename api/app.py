@@ -40,8 +40,9 @@ Errors are `application/problem+json` with a stable `code`.
 """
 
 
+# Looked through in this order for each request: those asked most come first.
 _RESOURCES = (
-    *(corpora, items, standing, schedules, runs, diffs, reports, jobs, rankings, exports),
+    *(jobs, rankings, corpora, items, standing, schedules, runs, diffs, reports, exports),
     *(models, webhooks, health),
 )
 
