@@ -27,6 +27,8 @@ _MODULES = {
 }
 
 
+WORKERS_NICENESS = 5
+"""On one machine models leave the cores to whoever submits or polls: a request's milliseconds."""
 KEEPING_MEMORY = {
     name: str(256 * 1024 * 1024) for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 }
@@ -100,6 +102,7 @@ def services(variables: dict[str, str]) -> list[Service]:
             name,
             [sys.executable, "-m", *module],
             shared | (of_workers if module[0] == "worker" else {}),
+            WORKERS_NICENESS if module[0] == "worker" else 0,
         )
         for name, module in _MODULES.items()
     ]

@@ -68,3 +68,8 @@ def test_workers_keep_a_passs_memory_unless_told_otherwise(monkeypatch: pytest.M
     assert found == {"api": None, "coarse": kept, "fine": kept, "sweep": None, "flower": None}
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
     assert services({})[1].environment["MALLOC_TRIM_THRESHOLD_"] == "1"
+
+
+def test_workers_alone_leave_the_cores_to_others() -> None:
+    found = {one.name: one.niceness for one in services({})}
+    assert found == {"api": 0, "coarse": 5, "fine": 5, "sweep": 0, "flower": 0}
