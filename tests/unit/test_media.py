@@ -30,6 +30,25 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStore:
     return STORES[request.param](tmp_path)
 
 
+def test_bytes_that_a_remover_has_aside_for_a_moment_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, aside = MediaFolder(tmp_path), tmp_path / "aside"
+    store.put(7, SHA256, DATA)
+    (tmp_path / PATH).rename(aside)
+    read = Path.read_bytes
+
+    def read_and_then_it_is_back(path: Path) -> bytes:
+        try:
+            return read(path)
+        finally:
+            if aside.exists():
+                aside.rename(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_then_it_is_back)
+    assert store.get(7, SHA256) == DATA
+
+
 def test_what_was_put_is_got_and_putting_it_again_does_no_harm(store: MediaStore) -> None:
     assert not store.exists(7, SHA256)
     store.put(7, SHA256, DATA)
