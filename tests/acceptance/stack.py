@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -23,8 +22,7 @@ T = TypeVar("T")
 COMMANDS = {
     "api": ["api"],
     "coarse": ["worker", "coarse"],
-    "fine-1": ["worker", "fine"],
-    "fine-2": ["worker", "fine"],
+    "fine-1": ["tests.acceptance.gated"],
     "sweep": ["repick.sweep"],
     "flower": ["repick.flower"],
 }
@@ -59,11 +57,25 @@ class Stack:
     def flower_url(self) -> str:
         return f"http://127.0.0.1:{self.flower_port}"
 
+    @property
+    def gate(self) -> Path:
+        return self.folder / "gate"
+
+    def hold_after(self, pairs: int | None) -> None:
+        """Let fine workers score so many pairs each from now on, and wait then; None: all."""
+        if pairs is None:
+            self.gate.unlink(missing_ok=True)
+            return
+        aside = self.folder / "gate.new"
+        aside.write_text(str(pairs))
+        aside.replace(self.gate)
+
     def start(self, *names: str) -> None:
         for name in names:
             with (self.folder / f"{name}.log").open("ab") as log:
+                gate = [str(self.gate)] if name == "fine-1" else []
                 self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", *COMMANDS[name]],
+                    [sys.executable, "-m", *COMMANDS[name], *gate],
                     env={**os.environ, **self.environment, **self._ports()},
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -74,12 +86,6 @@ class Stack:
         process = self.processes.pop(name)
         process.kill()
         process.wait()
-
-    def terminate(self, name: str, within_s: float) -> int:
-        """SIGTERM; gives the exit code."""
-        process = self.processes.pop(name)
-        process.send_signal(signal.SIGTERM)
-        return process.wait(within_s)
 
     def stop(self) -> None:
         for client in self.clients:

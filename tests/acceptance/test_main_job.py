@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -42,6 +43,12 @@ def margins(view: dict[str, Any]) -> dict[tuple[int, str], float]:
         for ranking in view["rankings"]
         for hit in ranking["hits"]
     }
+
+
+@pytest.fixture(autouse=True)
+def open_gate(stack: Stack) -> Iterator[None]:
+    yield
+    stack.hold_after(None)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +136,7 @@ def test_flower_shows_the_finished_task_by_name_and_job_id(stack: Stack, tenant:
 
 
 def test_cancelled_job_stops_within_a_batch(stack: Stack, tenant: Tenant) -> None:
+    stack.hold_after(8)
     job = tenant.submit(
         corpus="demo", queries=[{"text": f"to be cancelled {n}"} for n in range(10)], k=40
     )
@@ -136,6 +144,7 @@ def test_cancelled_job_stops_within_a_batch(stack: Stack, tenant: Tenant) -> Non
     assert tenant.http.post(f"/v1/jobs/{job}/cancel").status_code == 200
     view = tenant.job(job)
     assert view["state"] == "cancelled"
+    stack.hold_after(None)
     again = tenant.finished(tenant.submit(corpus="demo", query={"text": "after it"}, k=5))
     assert again["state"] == "succeeded"
     later = tenant.job(job)
@@ -160,6 +169,7 @@ def test_rankings_are_the_same_whatever_was_killed(stack: Stack, tenant: Tenant)
     assert expected["progress"]["pairs_done"] == 240
 
     stack.kill("coarse")  # before it can retrieve
+    stack.hold_after(1)
     job = tenant.submit(**ask)
     stack.start("coarse")
     for pairs in (1, 60, 140):
@@ -168,6 +178,7 @@ def test_rankings_are_the_same_whatever_was_killed(stack: Stack, tenant: Tenant)
         assert tenant.job(job)["state"] == "scoring"  # it was killed under way, not after
         with redis.Redis.from_url(stack.environment["REPICK_BROKER_URL"]) as broker:
             broker.flushall()
+        stack.hold_after({1: 60, 60: 80}.get(pairs))
         stack.start("fine-1")
     view = tenant.finished(job, within_s=120)
     stack.kill("coarse")
@@ -205,12 +216,14 @@ def test_nightly_run_is_the_same_whatever_was_killed(stack: Stack, tenant: Tenan
     """At 10, 50 and 90 % of it; the undisturbed run is another tenant's."""
     calm = stack.client("calm")
     expected = latest(calm, nightly_run(calm))
+    stack.hold_after(12)
     run = nightly_run(tenant)
     for pairs in (12, 60, 108):
         tenant.scoring(run, pairs, within_s=120)
         stack.kill("fine-1")
         assert tenant.job(run)["state"] == "scoring"
         assert tenant.http.get("/v1/schedules/nightly/latest").status_code == 404
+        stack.hold_after(48 if pairs < 108 else None)
         stack.start("fine-1")
     found = latest(tenant, run)
     assert found["run"]["figures"]["pairs_total"] == 120
@@ -221,12 +234,16 @@ def test_nightly_run_is_the_same_whatever_was_killed(stack: Stack, tenant: Tenan
 
 
 def test_worker_told_to_stop_loses_no_batch(stack: Stack, tenant: Tenant) -> None:
+    stack.hold_after(4)
     job = tenant.submit(
         corpus="demo", queries=[{"text": f"soft shutdown {n}"} for n in range(4)], k=40
     )
     tenant.scoring(job, pairs=4)
     assert tenant.job(job)["state"] == "scoring"
-    assert stack.terminate("fine-1", within_s=30) == 0
+    process = stack.processes["fine-1"]
+    process.terminate()
+    stack.hold_after(None)  # with a batch in hand
+    assert process.wait(30) == 0
     stack.start("fine-1")
     view = tenant.finished(job, within_s=120)
     assert view["state"] == "succeeded"
