@@ -40,8 +40,9 @@ Errors are `application/problem+json` with a stable `code`.
 """
 
 
+# Looked through in this order for each request: those asked most come first.
 _RESOURCES = (
-    *(corpora, items, standing, schedules, runs, diffs, reports, jobs, rankings, exports),
+    *(jobs, rankings, corpora, items, standing, schedules, runs, diffs, reports, exports),
     *(models, webhooks, health),
 )
 
@@ -69,6 +70,8 @@ def create_app(settings: Settings, fetcher: ImageFetcher | None = None) -> FastA
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
+        # A generated client's functions get our functions' names.
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.registry = registry
     app.state.stopping = lambda: False

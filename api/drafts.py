@@ -78,8 +78,7 @@ def keep_media(
         for draft, content in zip(drafts, contents, strict=True)
         if isinstance(content, Content) and content.media and isinstance(draft.image, ImageSource)
     }
-    for sha256, data in images.items():
-        services.media.put(tenant_id, sha256, data)
+    services.media.put_many(tenant_id, images)
 
 
 def image_source(value: str, field: str, settings: Settings) -> ImageSource | ImageAddress:

@@ -16,6 +16,7 @@ from api.schedule_schemas import (
 )
 from api.schemas import CalibrationRequest, CorpusRequest, ItemsRequest, JobRequest
 from api.webhook_views import WebhookRequest
+from repick.content.header import MEDIA_TYPES as IMAGE_TYPES
 from repick.exports import MEDIA_TYPES
 
 _BODIES = (
@@ -65,6 +66,16 @@ _PROBLEM = {
         },
         "ids": {"type": "object", "additionalProperties": {"type": "string"}},
     },
+}
+
+
+_REQUEST_ID = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Stands in our logs and comes back with the answer; letters, digits, `.`, `_`"
+    " and `-`, up to 64. Another one is replaced.",
 }
 
 
@@ -133,10 +144,13 @@ def _build(app: FastAPI) -> dict[str, Any]:
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"], Problem=_PROBLEM)
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    components["parameters"] = {"RequestId": _REQUEST_ID}
     for path, operations in document["paths"].items():
         if path.startswith("/v1/"):
             for operation in operations.values():
                 operation["security"] = [{"key": []}]
+                parameters = operation.setdefault("parameters", [])
+                parameters.append({"$ref": "#/components/parameters/RequestId"})
     return document
 
 
@@ -170,6 +184,16 @@ RANKINGS: Responses = {
 DIFF: Responses = {
     200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}},
     **errors(400, 404, 409),
+}
+IMAGE: Responses = {
+    200: {
+        "description": "The bytes.",
+        "content": {
+            name: {"schema": {"type": "string", "format": "binary"}} for name in IMAGE_TYPES
+        },
+    },
+    304: {"description": "It is the image that `If-None-Match` names."},
+    **errors(404),
 }
 EXPORT: Responses = {
     200: {

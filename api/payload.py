@@ -38,15 +38,29 @@ async def read_json(request: Request, model: type[Model]) -> Model:
 
 async def read(request: Request, forms: Mapping[str, Callable[[bytes], Model]]) -> Model:
     """The body as what the function of its media type makes of it; 415 where there is none."""
+    form = form_of(request, forms)
+    body = await request.body()
+    if len(body) <= SMALL_BODY:
+        return form(body)
+    return await run_in_threadpool(form, body)
+
+
+def form_of(
+    request: Request, forms: Mapping[str, Callable[[bytes], Model]]
+) -> Callable[[bytes], Model]:
+    """The function of the body's media type; raises 415 where there is none."""
     declared = content_type(request)
     charset = str(declared.get_param("charset", "utf-8")).lower()
     form = forms.get(declared.get_content_type())
     if form is None or charset not in {"utf-8", "utf8"}:
         raise unsupported(f"the body must be {' or '.join(forms)} in UTF-8")
-    body = await request.body()
-    if len(body) <= SMALL_BODY:
-        return form(body)
-    return await run_in_threadpool(form, body)
+    return form
+
+
+def is_small(request: Request) -> bool:
+    """Whether the request says that its body is so small that anybody's may be read."""
+    length = request.headers.get("content-length", "")
+    return length.isascii() and length.isdigit() and len(length) < 9 and int(length) <= SMALL_BODY
 
 
 def parse(body: bytes, model: type[Model]) -> Model:

@@ -17,6 +17,7 @@ from api import backpressure
 from api.backpressure import Backlog, Rates
 from api.pages import Cursors
 from api.publisher import Publisher
+from api.scorers import Scorers
 from repick.content import ImageInspector, ImagePolicy, parse_hosts
 from repick.content.fetch import ImageFetcher
 from repick.media import MediaStore, media_store
@@ -45,6 +46,7 @@ class Services:
     cursors: Cursors
     backlog: Backlog
     rates: Rates
+    scorers: Scorers
     uploads: CapacityLimiter
     """Requests whose images are being verified: they must not take every thread from polling."""
 
@@ -70,6 +72,7 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
             Cursors(_secret(settings)),
             backpressure.backlog(settings, all_tenants),
             Rates(settings.requests_per_s),
+            Scorers(database),
             CapacityLimiter(UPLOADS_AT_ONCE),
         )
     finally:

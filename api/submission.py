@@ -16,7 +16,6 @@ from api.documents import Verified, rows, verify
 from api.drafts import fetched, keep_media, verified
 from api.ingest import known_corpus, no_corpus
 from api.job_checks import Submission
-from api.schemas import JobRequest
 from api.services import Services
 from repick.content import Content
 from repick.errors import (
@@ -27,8 +26,7 @@ from repick.errors import (
     NotFound,
     Unavailable,
 )
-from repick.specs import LengthPolicy, Readout
-from repick.store import contents, documents, idempotency, jobs, registry
+from repick.store import contents, documents, idempotency, jobs
 from repick.store import promise as over_corpus
 from repick.store.database import Connection
 from repick.store.idempotency import Earlier
@@ -68,7 +66,7 @@ def submit(
     if corpus is not None and any(draft.image for draft in submission.drafts):
         # Before work that may be in vain; without images the commit finds out soon enough.
         known_corpus(services, tenant_id, corpus)
-    scorer = _scorer(services, submission.request)
+    scorer = services.scorers.of(submission.request)
     queries = _contents(services, tenant_id, submission)
     sent = verify(services, tenant_id, submission.documents)
     try:
@@ -100,27 +98,6 @@ def _replay(
     if view is None:
         raise NotFound("the job of this key was deleted", code="job_not_found", job=earlier.job_id)
     return Submitted(view, replayed=True)
-
-
-def _scorer(services: Services, request: JobRequest) -> Registered:
-    """The scorer that the request names, of the length policy that it asks for."""
-    with services.database.read() as connection:
-        if request.scorer is None:
-            found = registry.default_scorer(connection)
-        else:
-            found = registry.scorer_named(connection, request.scorer)
-        if found is not None and request.length_policy is not None:
-            found = registry.with_policy(connection, found, LengthPolicy(request.length_policy))
-            if found is None:
-                detail = "no worker serves this scorer with this policy"
-                raise InvalidField("length_policy", detail, code="policy_not_served")
-    if found is None and request.scorer is None:
-        raise Unavailable("no worker has registered a scorer yet", code="no_scorer")
-    if found is None:
-        raise InvalidField("scorer", "no scorer of this name is registered", code="unknown_scorer")
-    if request.blend > 0 and found.specification["readout"] == Readout.PAPER:
-        raise InvalidField("blend", "this readout has no margin to blend", code="no_margin")
-    return found
 
 
 def _contents(services: Services, tenant_id: int, submission: Submission) -> list[Content]:

@@ -18,6 +18,8 @@ from repick import embedded
 from repick.errors import Unavailable
 from repick.processes import free_port, tail
 from repick.settings import Settings
+from repick.stack.services import WORKERS_NICENESS
+from repick.stack.supervisor import child_command
 from repick.store.database import Database, migrate
 from repick.store.keys import create_key, ensure_tenant
 
@@ -98,12 +100,15 @@ def _start(name: str, stack: Stack, folder: Path, profile: Path | None) -> subpr
         "OMP_NUM_THREADS": "1",
     }
     watched = ["-m", "cProfile", "-o", str(profile / f"{name}.prof")] if profile else []
+    command = [sys.executable, *watched, "-m", *COMMANDS[name]]
+    niceness = WORKERS_NICENESS if name in {"coarse", "fine"} else 0
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, *watched, "-m", *COMMANDS[name]],
+            child_command(command, niceness),
             env={**os.environ, **variables},
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 

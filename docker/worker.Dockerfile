@@ -15,6 +15,8 @@ RUN /opt/repick/bin/pip install '.[worker]'
 
 FROM python:3.13.9-slim-trixie
 ENV PATH=/opt/repick/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# A forward pass's temporaries are kept for the next one (docs/performance.md).
+ENV MALLOC_MMAP_THRESHOLD_=268435456 MALLOC_TRIM_THRESHOLD_=268435456
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin repick \
     && install -d -o repick -g repick /data/media
 COPY --from=build /opt/repick /opt/repick

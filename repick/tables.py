@@ -339,6 +339,12 @@ pending_embedding = Table(
         "retry_at",
         postgresql_where=text("retry_at IS NOT NULL"),
     ),
+    Index(
+        "ix_pending_embedding_waiting",
+        "space_id",
+        "item_id",
+        postgresql_where=text("error_code IS NULL"),
+    ),
 )
 
 # --- jobs ----------------------------------------------------------------------------------------

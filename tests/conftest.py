@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -22,6 +23,12 @@ from sqlalchemy import make_url
 from repick import embedded
 
 TEMPLATE = "repick_template"
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Print a failure at once: a run that is ended before its summary would say nothing of it."""
+    if report.failed:
+        print(f"\n{report.nodeid} ({report.when})\n{report.longreprtext}", file=sys.stderr)
 
 
 @pytest.fixture(scope="session")

@@ -32,16 +32,19 @@ class Embedder:
 
         None when none waits, the space is gone, or it is of an encoder not served here.
         """
-        with self.runtime.database.begin() as connection:
+        ours, size = fingerprint(self.encoding.encoder.spec), self.encoding.size
+        with self.runtime.database.statement() as connection:
+            batch = embeddings.claim(connection, space_id, ours, size, self.runtime.lease)
+        if batch is None:
+            self._tell_of_another(space_id, ours)
+        return batch
+
+    def _tell_of_another(self, space_id: int, ours: str) -> None:
+        with self.runtime.database.read() as connection:
             space = spaces.by_id(connection, space_id)
-            if space is None:
-                return None
-            expected = registry.encoder_fingerprint(connection, space.encoder_id)
-            if expected != fingerprint(self.encoding.encoder.spec):
-                log.warning("another encoder's space", space=space_id, fingerprint=expected[:12])
-                return None
-            size = self.encoding.size
-            return embeddings.claim(connection, space_id, size, self.runtime.lease)
+            found = space and registry.encoder_fingerprint(connection, space.encoder_id)
+        if found and found != ours:
+            log.warning("another encoder's space", space=space_id, fingerprint=found[:12])
 
     def catch_up(self, space_id: int) -> None:
         """Embed what little still waits, so that a job finds the items put just before it.
@@ -56,7 +59,7 @@ class Embedder:
                 time.sleep(0.05)  # another worker has them
 
     def _pending(self, space_id: int) -> int:
-        with self.runtime.database.begin() as connection:
+        with self.runtime.database.read() as connection:
             return embeddings.pending(connection, space_id)
 
     def run(self, batch: EmbedBatch) -> None:
@@ -86,7 +89,7 @@ class Embedder:
             lambda connection: embeddings.hold(connection, batch, self.runtime.lease),
             bulk=True,
         )
-        with self.runtime.database.begin() as connection:
+        with self.runtime.database.statement() as connection:  # an item is in one of the two
             embeddings.commit(connection, batch, vectors)
             embeddings.fail(connection, batch, {**failures, **unencodable})
         failed = len(failures) + len(unencodable)

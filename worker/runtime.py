@@ -69,7 +69,7 @@ class Runtime:
 
     def load(self, tenant_id: int, ids: Sequence[int]) -> dict[int, LoadedContent | ContentError]:
         """Contents with decoded pixels by id; in the place of what cannot be read, its error."""
-        with self.database.begin() as connection:
+        with self.database.read() as connection:
             found = contents.get(connection, tenant_id, ids)
         policy = ImagePolicy.from_settings(self.settings)
         return {

@@ -95,7 +95,7 @@ def list_items(
 @router.get(
     "/{item:path}/image",
     response_class=Response,
-    responses={200: {"content": {"image/*": {}}}, 304: {}, **openapi.errors(404)},
+    responses=openapi.IMAGE,
 )
 def show_image(
     request: Request, who: Reader, services: Serviced, corpus: CorpusName, item: ItemId

@@ -12,18 +12,19 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import events, ndjson, openapi, strict_json, submission
-from api.auth import Reader, Submitter
+from api.auth import AskingReader, AskingSubmitter, Reader, Submitter
 from api.job_checks import check
 from api.job_reads import one_job, ranking_page
 from api.job_views import JobOut, JobsOut, job_out, job_path, summary
 from api.pages import Cursor, Limit, next_link
-from api.payload import content_type, parse, read
+from api.payload import content_type, form_of, is_small, parse
 from api.schemas import JOB_EXAMPLES, JobRequest
 from api.services import Services, services_of
 from api.waiting import seconds_to_wait, until_final
 from repick import telemetry
 from repick.errors import Conflict, InvalidField
 from repick.jobs import JobState
+from repick.settings import Settings
 from repick.store import jobs, rankings
 from repick.store.jobs import JobView, Wanted
 
@@ -48,35 +49,31 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 async def submit_job(
     request: Request,
     response: Response,
-    who: Submitter,
+    asking: AskingSubmitter,
     services: Serviced,
     key: Key = None,
 ) -> JobOut:
     """Submit a job: 202 with its address, or with `Prefer: wait=N` 200 once it has ended."""
-    if key is not None and not _KEY.fullmatch(key):
-        detail = "1 to 255 printable ASCII characters without blanks"
-        raise InvalidField("Idempotency-Key", detail, code="invalid_idempotency_key")
-    most = services.settings.max_streamed_queries
-    forms = {
-        "application/json": partial(parse, model=JobRequest),
-        ndjson.MEDIA_TYPE: partial(ndjson.job, most=most),
-    }
-    streamed = content_type(request).get_content_type() == ndjson.MEDIA_TYPE
-    wanted = await read(request, forms)
+    if not is_small(request):  # a stranger's large body is not read
+        await run_in_threadpool(asking.principal)
+    body, trace = await request.body(), telemetry.current()
 
     def work() -> submission.Submitted:
-        checked = check(wanted, key, services.settings, streamed=streamed)
-        return submission.submit(services, who.tenant_id, checked, telemetry.current())
+        who = asking.principal()
+        wanted, streamed = _job(request, body, services.settings)
+        checked = check(wanted, _sound(key), services.settings, streamed=streamed)
+        return submission.submit(services, who.tenant_id, checked, trace)
 
     done = await to_thread.run_sync(work, limiter=services.uploads)
-    view = await _awaited(request, response, services, who.tenant_id, done.view)
+    tenant_id = asking.principal().tenant_id
+    view = await _awaited(request, response, services, tenant_id, done.view)
     response.status_code = 200 if view.state.final and seconds_to_wait(request) else 202
     response.headers["Location"] = job_path(view.id)
     if done.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     if view.state is JobState.QUEUED:  # nothing to read, so no thread to read it
-        return _full(response, services, who.tenant_id, view)
-    return await run_in_threadpool(_full, response, services, who.tenant_id, view)
+        return _full(response, services, tenant_id, view)
+    return await run_in_threadpool(_full, response, services, tenant_id, view)
 
 
 @router.get("", response_model=JobsOut, responses=openapi.errors(400))
@@ -116,7 +113,7 @@ def list_jobs(
 
 @router.get("/{job_id}", response_model=JobOut, responses=openapi.errors(404))
 async def show_job(
-    request: Request, response: Response, who: Reader, services: Serviced, job_id: UUID
+    request: Request, response: Response, asking: AskingReader, services: Serviced, job_id: UUID
 ) -> JobOut:
     """The job's state and progress, and the rankings that it has so far.
 
@@ -125,13 +122,16 @@ async def show_job(
     """
 
     def as_it_is() -> JobOut:
-        return _full(response, services, who.tenant_id, one_job(services, who.tenant_id, job_id))
+        tenant_id = asking.principal().tenant_id
+        return _full(response, services, tenant_id, one_job(services, tenant_id, job_id))
 
     if seconds_to_wait(request) == 0:  # most polls: one thread for all of it
         return await run_in_threadpool(as_it_is)
-    view = await run_in_threadpool(one_job, services, who.tenant_id, job_id)
-    view = await _awaited(request, response, services, who.tenant_id, view)
-    return await run_in_threadpool(_full, response, services, who.tenant_id, view)
+    await run_in_threadpool(asking.principal)
+    tenant_id = asking.principal().tenant_id
+    view = await run_in_threadpool(one_job, services, tenant_id, job_id)
+    view = await _awaited(request, response, services, tenant_id, view)
+    return await run_in_threadpool(_full, response, services, tenant_id, view)
 
 
 @router.get("/{job_id}/events", response_class=Response, responses=openapi.EVENTS)
@@ -159,6 +159,23 @@ def cancel_job(response: Response, who: Submitter, services: Serviced, job_id: U
     if not cancelled:
         raise Conflict("the job has ended already", code="job_final", job=job_id, state=view.state)
     return _full(response, services, who.tenant_id, view)
+
+
+def _job(request: Request, body: bytes, settings: Settings) -> tuple[JobRequest, bool]:
+    """The job of a body, and whether its queries came a line each."""
+    forms = {
+        "application/json": partial(parse, model=JobRequest),
+        ndjson.MEDIA_TYPE: partial(ndjson.job, most=settings.max_streamed_queries),
+    }
+    streamed = content_type(request).get_content_type() == ndjson.MEDIA_TYPE
+    return form_of(request, forms)(body), streamed
+
+
+def _sound(key: str | None) -> str | None:
+    if key is not None and not _KEY.fullmatch(key):
+        detail = "1 to 255 printable ASCII characters without blanks"
+        raise InvalidField("Idempotency-Key", detail, code="invalid_idempotency_key")
+    return key
 
 
 def _metadata(given: str | None) -> dict[str, Any] | None:

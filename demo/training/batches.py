@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from demo.data.scenes import (
@@ -27,9 +28,6 @@ from demo.training.speech import Speech
 
 EASY = 0.15
 """Of so many wrong captions the whole is wrong, as most of a corpus is."""
-
-HARD = (Error.DIRECTION, Error.SWAP_OBJECT, Error.SHAPE, Error.SWAP_COLOUR)
-"""Learned last; half of the hard negatives are of these where the description allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class Maker:
     ) -> tuple[Description, int, str]:
         """A false description, its rating, and what is wrong with it."""
         if rng.random() >= EASY:
-            for error in _errors(rng):
+            for error in _errors(rng, self.stage.hard):
                 wrong = hard_negative(scene, right, error, rng, self.split)
                 if wrong:
                     return wrong, PARTLY, error.value
@@ -109,7 +107,7 @@ class Maker:
                 return other, NOT_AT_ALL, "other"
 
 
-def _errors(rng: random.Random) -> list[Error]:
-    """All errors in the order in which they are tried."""
-    hard = rng.sample(HARD, len(HARD)) if rng.random() < 0.5 else []
+def _errors(rng: random.Random, first: Sequence[Error]) -> list[Error]:
+    """All errors in the order in which they are tried, every other time from those of `first`."""
+    hard = rng.sample(first, len(first)) if rng.random() < 0.5 else []
     return [*hard, *rng.sample(list(Error), len(Error))]

@@ -44,9 +44,7 @@ def arguments(description: str) -> Arguments:
     parser.add_argument("--pause-at", type=int, help="stop for now at this step")
     parser.add_argument("--images", type=int, help="pictures a step, instead of the recipe's")
     parser.add_argument("--workers", type=int, help="processes that make batches")
-    parser.add_argument(
-        "--begin-with", type=Path, help="a trained encoder that the run begins with"
-    )
+    parser.add_argument("--begin-with", type=Path, help="a trained model that the run begins with")
     args = parser.parse_args()
     names = ("minutes", "steps", "pause_at", "images", "workers")
     changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}

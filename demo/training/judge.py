@@ -1,4 +1,4 @@
-"""Train the judge: python -m demo.training.judge FOLDER [--small] [--device cuda] [--seed N].
+"""Train the judge: python -m demo.training.judge FOLDER [--small] [--begin-with MODEL] …
 
 FOLDER gets `checkpoint.pt` and `log.jsonl` while it runs, from which a later run goes on, and at
 the end `model/`, a folder as Hugging Face lays it out.
@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, Qwen2Tokenizer
 
 from demo.data.scenes import Split
@@ -72,15 +73,22 @@ def _rounded(values: list[torch.Tensor]) -> float:
     return round(float(torch.stack(values).float().mean()), 4)
 
 
-def train(folder: Path, recipe: JudgeRecipe, device: torch.device, seed: int) -> Path:
+def train(
+    folder: Path,
+    recipe: JudgeRecipe,
+    device: torch.device,
+    seed: int,
+    begin_with: Path | None = None,
+) -> Path:
     """Train to the end of the recipe's budget, or on from a checkpoint; returns the model's folder.
 
-    The same seed gives the same batches at the same steps; a run that is stopped keeps its
-    checkpoint and returns the folder of the model as far as it came.
+    `begin_with` is a trained model whose weights and tokenizer a new run begins with. The same
+    seed gives the same batches at the same steps; a run that is stopped keeps its checkpoint and
+    returns the folder of the model as far as it came.
     """
     torch.manual_seed(seed)
-    tokenizer = tokenizer_of(folder, recipe)
-    trainer = JudgeTrainer(build_judge(recipe.size, tokenizer)).to(device)
+    tokenizer = tokenizer_of(folder, recipe, begin_with)
+    trainer = JudgeTrainer(_model(recipe, tokenizer, begin_with)).to(device)
     run = Run.start(folder, trainer, recipe.budget, seed)
     speech = Speech(tokenizer)
     with run.stoppable():
@@ -153,9 +161,22 @@ def save_model(folder: Path, trainer: Any, tokenizer: Qwen2Tokenizer) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(IMAGES, indent=2) + "\n")
 
 
-def tokenizer_of(folder: Path, recipe: JudgeRecipe) -> Qwen2Tokenizer:
+def _model(recipe: JudgeRecipe, tokenizer: Qwen2Tokenizer, begin_with: Path | None) -> Any:
+    model = build_judge(recipe.size, tokenizer)
+    if begin_with:
+        missing, unknown = model.load_state_dict(
+            load_file(begin_with / "model.safetensors"), strict=False
+        )
+        if unknown or set(missing) - {"lm_head.weight"}:  # tied: saved once
+            raise ValueError(f"{begin_with} is not a judge of this size")
+    return model
+
+
+def tokenizer_of(
+    folder: Path, recipe: JudgeRecipe, begin_with: Path | None = None
+) -> Qwen2Tokenizer:
     """Learned once a run: a resumed one must not depend on what the texts have become since."""
-    saved: Any = folder / "tokenizer"
+    saved: Any = begin_with or folder / "tokenizer"
     if not (saved / "tokenizer.json").exists():
         emoji = any(stage.items[2] for stage in recipe.stages)
         judge_tokenizer(recipe.size.merges, emoji=emoji).save_pretrained(saved)
@@ -166,8 +187,10 @@ def tokenizer_of(folder: Path, recipe: JudgeRecipe) -> Qwen2Tokenizer:
 
 def main() -> None:
     args = arguments(__doc__ or "")
-    recipe = args.applied_to(JUDGES[args.recipe])
-    print(train(args.folder, recipe, args.device, args.seed))
+    recipe = JUDGES[args.recipe]
+    if args.begin_with:
+        recipe = recipe.continued()
+    print(train(args.folder, args.applied_to(recipe), args.device, args.seed, args.begin_with))
 
 
 if __name__ == "__main__":

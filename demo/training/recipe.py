@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from demo.data.scenes import Error
 from repick.specs import Readout
 
 SIDE = 96
@@ -22,6 +23,9 @@ ALL_READOUTS = (
     Readout.RATING,
 )
 """Every form of question: balanced has both orders, and `paper` asks as `true_false` does."""
+
+HARD = (Error.DIRECTION, Error.SWAP_OBJECT, Error.SHAPE, Error.SWAP_COLOUR)
+"""The errors that are learned last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Stage:
     `share` of the budget at most; left early when the look-ups of its last steps are right as
     often as `gate`. `figures` weighs scenes of one, two and three figures; `rows` weighs look-ups,
     captions and match questions about a scene; `items` weighs scenes, composed queries and emoji.
+    Half of the hard negatives are `hard` ones where the description allows.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Stage:
     rows: tuple[float, float, float]
     items: tuple[float, float, float] = (1, 0, 0)
     readouts: tuple[Readout, ...] = FIRST_READOUTS
+    hard: tuple[Error, ...] = HARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,14 @@ class JudgeRecipe:
     stages: tuple[Stage, ...]
     rows_per_image: int = 4
 
+    def continued(self) -> JudgeRecipe:
+        """For a judge that has been through the curriculum: what it still gets wrong, more gently.
+
+        That is telling shapes apart; half as many pictures' questions more fit in the same time.
+        """
+        budget = replace(self.budget, rate=self.budget.rate * 0.4)
+        return replace(self, budget=budget, stages=(CONTINUATION,), rows_per_image=6)
+
 
 CURRICULUM = (
     Stage("one", 0.15, 0.95, (1, 0, 0), (0.6, 0.1, 0.3)),
@@ -93,6 +107,10 @@ CURRICULUM = (
     Stage("three", 0.2, 0.95, (0.1, 0.5, 0.4), (0.3, 0, 0.7)),
     Stage("judge", 1.0, 2.0, (0.1, 0.4, 0.5), (0.2, 0, 0.8), (0.7, 0.1, 0.2), ALL_READOUTS),
 )
+CONTINUATION = Stage(
+    "shapes", 1.0, 2.0, (0.05, 0.35, 0.6), (0.1, 0, 0.9), (0.97, 0.03, 0), ALL_READOUTS,
+    (Error.SHAPE,),
+)  # fmt: skip
 SCENES_ONLY = (*CURRICULUM[:-1], replace(CURRICULUM[-1], items=(0.95, 0.05, 0)))
 
 SMALL_JUDGE = JudgeSize(

@@ -8,7 +8,8 @@ from typing import Any
 
 from repick.client.values import Item, item_body
 
-BATCH_ITEMS = 500
+BATCH_ITEMS = 100
+"""So few that the first ones are stored, and embedded, while the last are still on their way."""
 BATCH_BYTES = 16 * 1024 * 1024
 
 

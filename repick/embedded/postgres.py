@@ -27,6 +27,8 @@ _SETTINGS = {
     "max_connections": "100",
     # /dev/shm has only 64 MB in a container, too little for the parallel build of an HNSW index.
     "dynamic_shared_memory_type": "mmap",
+    # A corpus that is being loaded outgrows what the planner knew of its tables within seconds.
+    "autovacuum_naptime": "5s",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

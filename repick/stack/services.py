@@ -27,6 +27,15 @@ _MODULES = {
 }
 
 
+WORKERS_NICENESS = 5
+"""On one machine models leave the cores to whoever submits or polls: a request's milliseconds."""
+KEEPING_MEMORY = {
+    name: str(256 * 1024 * 1024) for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+}
+"""For glibc: a forward pass's temporaries are kept for the next one. Given back to the system and
+faulted in again at every layer they were a quarter of an encoder's time (docs/performance.md)."""
+
+
 @dataclass(frozen=True, slots=True)
 class LocalSecrets:
     """Kept between runs, so that cursors and a bookmarked Flower stay valid."""
@@ -87,8 +96,15 @@ def services(variables: dict[str, str]) -> list[Service]:
     # milliseconds where these processes and others share the cores (docs/performance.md).
     policy = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
     shared = {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": policy, **variables}
+    of_workers = {name: os.environ.get(name, value) for name, value in KEEPING_MEMORY.items()}
     return [
-        Service(name, [sys.executable, "-m", *module], shared) for name, module in _MODULES.items()
+        Service(
+            name,
+            [sys.executable, "-m", *module],
+            shared | (of_workers if module[0] == "worker" else {}),
+            WORKERS_NICENESS if module[0] == "worker" else 0,
+        )
+        for name, module in _MODULES.items()
     ]
 
 

@@ -36,11 +36,15 @@ _HOPELESS = 4
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A command to keep running; `name` is its prefix in the logs."""
+    """A command to keep running; `name` is its prefix in the logs.
+
+    The higher its `niceness`, the more it leaves to others that want the same cores.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(repr=False)
+    niceness: int = 0
 
 
 @dataclass(slots=True)
@@ -51,6 +55,12 @@ class _Child:
     started: float = 0.0
     ends: int = 0
     next_start: float = 0.0
+
+
+def child_command(command: Sequence[str], niceness: int) -> list[str]:
+    """What becomes the command, as a child of the thread that starts it (`child.py`)."""
+    wrapper = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid()), str(niceness)]
+    return [*wrapper, *command]
 
 
 class Supervisor:
@@ -129,9 +139,8 @@ class Supervisor:
 
     def _spawn(self, child: _Child) -> None:
         service = child.service
-        wrapper = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid())]
         child.process = subprocess.Popen(
-            [*wrapper, *service.command],
+            child_command(service.command, service.niceness),
             env={**os.environ, **self._printer.environment, **service.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -12,14 +12,25 @@ from repick.tables import content, media
 
 # Built once: on the path of every submit, building a statement costs more than running it.
 _INSERT = insert(content).on_conflict_do_nothing()
-# Locked against retention until the commit; in one order, as whoever locks several does.
+# Locked against retention until the commit; in the order given, as whoever locks several does.
+# Each row is looked up by itself: to a planner that has no statistics yet a tenant is a handful of
+# rows, and it would read all of them, again and again while they grow.
 _IDS = text(
-    "SELECT sha256, id FROM content WHERE tenant_id = :tenant AND sha256 = ANY(:hashes)"
-    " ORDER BY sha256 FOR KEY SHARE"
+    "SELECT given.sha256, found.id FROM unnest(CAST(:hashes AS bytea[])) AS given (sha256)"
+    " CROSS JOIN LATERAL (SELECT id FROM content WHERE tenant_id = :tenant"
+    " AND content.sha256 = given.sha256 FOR KEY SHARE) AS found"
 )
 _MEDIA = text(
-    "SELECT sha256 FROM media WHERE tenant_id = :tenant AND sha256 = ANY(:hashes)"
-    " ORDER BY sha256 FOR KEY SHARE"
+    "SELECT found.sha256 FROM unnest(CAST(:hashes AS bytea[])) AS given (sha256)"
+    " CROSS JOIN LATERAL (SELECT media.sha256 FROM media WHERE tenant_id = :tenant"
+    " AND media.sha256 = given.sha256 FOR KEY SHARE) AS found"
+)
+_GET = text(
+    "SELECT found.* FROM unnest(CAST(:ids AS bigint[])) AS given (id) CROSS JOIN LATERAL"
+    " (SELECT c.id, c.text, c.instruction, m.sha256, m.media_type, m.width, m.height,"
+    " m.byte_length FROM content c LEFT JOIN media m"
+    " ON m.tenant_id = c.tenant_id AND m.sha256 = c.media_sha256"
+    " WHERE c.tenant_id = :tenant AND c.id = given.id OFFSET 0) AS found"
 )
 
 
@@ -44,15 +55,7 @@ def put(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> 
 
 def get(connection: Connection, tenant_id: int, ids: Sequence[int]) -> Mapping[int, Content]:
     """Contents by id; ids that the tenant does not have are left out."""
-    rows = connection.execute(
-        text(
-            "SELECT c.id, c.text, c.instruction, m.sha256, m.media_type, m.width, m.height,"
-            " m.byte_length FROM content c LEFT JOIN media m"
-            " ON m.tenant_id = c.tenant_id AND m.sha256 = c.media_sha256"
-            " WHERE c.tenant_id = :tenant AND c.id = ANY(:ids)"
-        ),
-        {"tenant": tenant_id, "ids": list(ids)},
-    )
+    rows = connection.execute(_GET, {"tenant": tenant_id, "ids": list(ids)})
     return {
         row.id: Content(
             row.text,

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from repick.errors import CommitUnknown, Unavailable
-from repick.store import tenancy
+from repick.store import tenancy, vectors
 from repick.store.tenancy import Role
 
 PING_AFTER_IDLE_S = 1.0
@@ -52,6 +52,7 @@ class Database:
             pool_timeout=10,
             connect_args={"connect_timeout": 5, "options": options},
         )
+        event.listen(self.engine, "connect", vectors.install)
         event.listen(self.engine, "checkin", _note_use)
         event.listen(self.engine, "checkout", _ping_idle)
         tenancy.install(self.engine, role)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from pgvector import HalfVector
 from sqlalchemy import Connection, text
 
 from repick.errors import ContentError
 from repick.jobs import MAX_ATTEMPTS
+from repick.store.vectors import halves
 
 RETRY_AFTER = timedelta(minutes=10)
 
@@ -51,10 +51,13 @@ def enqueue(connection: Connection, tenant_id: int, space_id: int, item_ids: Seq
     return connection.execute(
         text(
             "INSERT INTO pending_embedding (tenant_id, space_id, item_id, content_id)"
-            " SELECT i.tenant_id, :space, i.id, i.content_id FROM item i"
-            " WHERE i.tenant_id = :tenant AND i.id = ANY(:items) AND NOT EXISTS"
+            " SELECT :tenant, :space, found.id, found.content_id"
+            # Each by itself, as in `contents.put`.
+            " FROM unnest(CAST(:items AS bigint[])) AS given (id)"
+            " CROSS JOIN LATERAL (SELECT i.id, i.content_id FROM item i"
+            " WHERE i.tenant_id = :tenant AND i.id = given.id AND NOT EXISTS"
             " (SELECT FROM embedding e WHERE e.tenant_id = i.tenant_id AND e.space_id = :space"
-            " AND e.item_id = i.id) ORDER BY i.id"
+            " AND e.item_id = i.id) OFFSET 0) AS found ORDER BY found.id"
             " ON CONFLICT (tenant_id, space_id, item_id) DO UPDATE SET content_id ="
             " excluded.content_id, token = NULL, lease_until = NULL, attempts = 0,"
             " error_code = NULL, retry_at = NULL"
@@ -76,6 +79,8 @@ _CLAIM = text(
         WHERE space_id = :space AND error_code IS NULL AND attempts < :attempts
           AND (token IS NULL OR lease_until < now())
           AND (attempts = 0 OR NOT (SELECT there FROM fresh))
+          AND EXISTS (SELECT FROM space JOIN encoder ON encoder.id = space.encoder_id
+                      WHERE space.id = :space AND encoder.fingerprint = :fingerprint)
         ORDER BY item_id
         -- What failed as part of a batch is tried alone, so that one bad item spoils no other.
         LIMIT CASE WHEN (SELECT there FROM fresh) THEN :limit ELSE 1 END
@@ -90,13 +95,19 @@ _CLAIM = text(
 )
 
 
-def claim(connection: Connection, space_id: int, limit: int, lease: timedelta) -> EmbedBatch | None:
-    """Take up to `limit` waiting items of a space; None when nothing waits."""
+def claim(
+    connection: Connection, space_id: int, encoder_fingerprint: str, limit: int, lease: timedelta
+) -> EmbedBatch | None:
+    """Take up to `limit` waiting items of a space, in one statement.
+
+    None when nothing waits, the space is gone, or it is another encoder's.
+    """
     token = uuid4()
     rows = connection.execute(
         _CLAIM,
         {
             "space": space_id,
+            "fingerprint": encoder_fingerprint,
             "limit": limit,
             "token": token,
             "lease": lease,
@@ -124,6 +135,8 @@ def commit(
     connection: Connection, batch: EmbedBatch, vectors: Mapping[int, Sequence[float]]
 ) -> int:
     """Store the vectors of items that this token still holds, by item id; give how many."""
+    if not vectors:
+        return 0
     items = list(vectors)
     return connection.execute(
         _COMMIT,
@@ -131,7 +144,7 @@ def commit(
             "space": batch.space_id,
             "token": batch.token,
             "items": items,
-            "vectors": [HalfVector(list(vectors[item])).to_text() for item in items],
+            "vectors": halves(connection, list(vectors.values())),
         },
     ).rowcount
 
@@ -144,8 +157,8 @@ _COMMIT = text(
         RETURNING tenant_id, item_id, content_id
     )
     INSERT INTO embedding (tenant_id, space_id, item_id, content_id, vector)
-    SELECT held.tenant_id, :space, held.item_id, held.content_id, CAST(given.vector AS halfvec)
-    FROM held JOIN unnest(CAST(:items AS bigint[]), CAST(:vectors AS text[]))
+    SELECT held.tenant_id, :space, held.item_id, held.content_id, given.vector
+    FROM held JOIN unnest(CAST(:items AS bigint[]), CAST(:vectors AS halfvec[]))
         AS given (item_id, vector) USING (item_id)
     ON CONFLICT (tenant_id, space_id, item_id) DO UPDATE
     SET content_id = excluded.content_id, vector = excluded.vector

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgvector import HalfVector
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from repick.filters import Filter
 from repick.store import filtering
 from repick.store.database import EF_SEARCH
+from repick.store.vectors import half
 
 if TYPE_CHECKING:
     from repick.store.spaces import Space
@@ -92,6 +93,12 @@ _AMONG_MATCHES = """
 """
 
 
+@lru_cache(maxsize=256)
+def _text(statement: str) -> TextClause:
+    """Parsed once for each partition and form of search, not for each query."""
+    return text(statement)
+
+
 def search(
     connection: Connection,
     one: Space,
@@ -112,7 +119,7 @@ def search(
         "distance": f"e.vector::{dimension} <=> CAST(:query AS {dimension})",
         "condition": where.sql,
     }
-    binds = {"query": HalfVector(list(vector)).to_text(), "k": k, "tenant": one.tenant_id}
+    binds = {"query": half(vector), "k": k, "tenant": one.tenant_id}
     if planned.filter is not None and planned.search is Search.EXACT:
         statement = _AMONG_MATCHES.format(**facts)
         binds |= {"space": one.id, "corpus": one.corpus_id}
@@ -128,5 +135,6 @@ def search(
         ef = min(1000, k if planned.filter is None else 4 * k)
         if ef > EF_SEARCH:
             connection.execute(text(f"SET LOCAL hnsw.ef_search = {ef}"))
-    rows = connection.execute(text(statement), {**where.binds, **binds})
+    # All at once: a row at a time is a call of the driver each.
+    rows = connection.execute(_text(statement), {**where.binds, **binds}).all()
     return [Neighbour._make(row) for row in rows]

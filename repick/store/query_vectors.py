@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pgvector import HalfVector
 from sqlalchemy import Connection, text
+
+from repick.store.vectors import half
 
 _KEPT = text(
     "SELECT content_id, vector::real[] AS vector FROM query_vector WHERE tenant_id = :tenant"
@@ -37,7 +38,7 @@ def keep(
             "tenant": tenant_id,
             "encoder": encoder_id,
             "content": content_id,
-            "vector": HalfVector(list(vector)).to_text(),
+            "vector": half(vector),
         }
         for content_id, vector in sorted(vectors.items())
     ]

@@ -43,7 +43,7 @@ def test_bulk_batch_in_line_gives_its_slice_back_when_an_interactive_one_waits(
     pipeline.run(bulk, Stage.RETRIEVE)
     held = pipeline.claim(bulk, Stage.SCORE)
     assert held is not None
-    with busy(pipeline.runtime.device), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, busy(pipeline.runtime.device):
         scoring = pool.submit(pipeline.scorer.run, held)
         wait_for(lambda: len(pipeline.runtime.device.line) > 0)
         urgent = pipeline.submit_documents(["urgent query"], {"a": "sent along"})
@@ -68,7 +68,7 @@ def test_bulk_slice_is_given_back_where_interactive_batches_keep_it_from_the_dev
     pipeline.run(bulk, Stage.RETRIEVE)
     held = pipeline.claim(bulk, Stage.SCORE)
     assert held is not None
-    with busy(pipeline.runtime.device), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, busy(pipeline.runtime.device):
         endless = pipeline.runtime.device.submit(lambda: None)
         assert pool.submit(scorer.run, held).result(timeout=20) is False
         assert not endless.done()
@@ -82,7 +82,7 @@ def test_batch_of_a_cancelled_job_leaves_the_line(pipeline: Pipeline) -> None:
     pipeline.run(job, Stage.RETRIEVE)
     held = pipeline.claim(job, Stage.SCORE)
     assert held is not None
-    with busy(pipeline.runtime.device), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, busy(pipeline.runtime.device):
         scoring = pool.submit(pipeline.scorer.run, held)
         wait_for(lambda: len(pipeline.runtime.device.line) > 0)
         with pipeline.database.begin() as connection:

@@ -226,11 +226,14 @@ def test_batch_holds_its_lease_for_as_long_as_the_line_moves(pipeline: Pipeline)
     work = runtime.device.submit(lambda: "done")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(runtime.result_of, work, lambda _: holds.put(runtime.device.batches))
-        assert holds.get(timeout=20) == 0
-        for no, gate in enumerate(gates[:2], start=1):
-            gate.set()
-            assert holds.get(timeout=20) == no
-        gates[2].set()
+        try:
+            assert holds.get(timeout=20) == 0
+            for no, gate in enumerate(gates[:2], start=1):
+                gate.set()
+                assert holds.get(timeout=20) == no
+        finally:
+            for gate in gates:
+                gate.set()
         assert waiting.result(timeout=20) == "done"
     assert all(one.done() for one in before)
 

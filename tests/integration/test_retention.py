@@ -236,12 +236,14 @@ def test_bytes_that_are_put_while_they_are_removed_are_there(pipeline: Pipeline)
     removed = _removals(store, sha256, stop := threading.Event())
     with ThreadPoolExecutor(1) as pool:
         remover = pool.submit(removed)
-        for _ in range(300):
-            store.put(1, sha256, data)
-            assert store.get(1, sha256) == data
-            for path in folder.rglob(sha256.hex()):
-                os.utime(path, (OLD.timestamp(), OLD.timestamp()))
-        stop.set()
+        try:
+            for _ in range(300):
+                store.put(1, sha256, data)
+                assert store.get(1, sha256) == data
+                for path in folder.rglob(sha256.hex()):
+                    os.utime(path, (OLD.timestamp(), OLD.timestamp()))
+        finally:
+            stop.set()  # or the remover, and with it the pool, would never end
         assert remover.result() > 0
 
 

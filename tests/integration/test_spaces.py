@@ -11,6 +11,7 @@ from repick.content import LoadedContent
 from repick.errors import ContentError
 from repick.store import corpora, embeddings, spaces
 from repick.store.database import Database
+from repick.store.vectors import half, halves
 from tests.fakes import DIMENSION, FakeEncoder
 from tests.integration.pipeline import Pipeline
 
@@ -75,6 +76,21 @@ def test_outgrown_space_is_searched_through_its_own_index(pipeline: Pipeline) ->
             {"q": str(a_vector(1))},
         )
         assert "hnsw" in "\n".join(plan.scalars())
+
+
+def test_vectors_arrive_as_numpy_rounds_them(database: Database) -> None:
+    made = [a_vector(seed) for seed in range(3)]
+    rounded = np.array(made, np.float16).astype(np.float32)
+    with database.begin() as connection:
+        for _ in range(2):  # the second time the type's number is known
+            several = connection.execute(
+                text("SELECT one::real[] FROM unnest(CAST(:given AS halfvec[])) AS given (one)"),
+                {"given": halves(connection, made)},
+            ).scalars()
+            assert np.array_equal(np.array(several.all(), np.float32), rounded)
+        one = text("SELECT CAST(CAST(:given AS halfvec) AS real[])")
+        found = connection.execute(one, {"given": half(made[0])}).scalar_one()
+        assert np.array_equal(np.array(found, np.float32), rounded[0])
 
 
 def test_equal_cosines_are_ordered_by_item_id(pipeline: Pipeline) -> None:

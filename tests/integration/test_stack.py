@@ -117,6 +117,16 @@ def test_stop_ends_every_child_even_one_that_ignores_sigterm(start: Start, tmp_p
     assert not (tmp_path / "stack.json").exists()
 
 
+def test_a_service_is_as_nice_as_it_says(start: Start, tmp_path: Path) -> None:
+    told = "import os; print(os.getpriority(os.PRIO_PROCESS, 0), flush=True); " + SLEEPS
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    polite = Service("polite", [sys.executable, "-c", told], {}, niceness=5)
+    start(service("plain", told), polite)
+    until(lambda: lines(tmp_path, "plain") and lines(tmp_path, "polite"))
+    found = [lines(tmp_path, name)[0] for name in ("plain", "polite")]
+    assert found == [str(before), str(min(19, before + 5))]
+
+
 def test_stop_ends_grandchildren_too(start: Start, tmp_path: Path) -> None:
     parent = (
         "import subprocess, sys; "

@@ -30,12 +30,57 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStore:
     return STORES[request.param](tmp_path)
 
 
+def test_bytes_that_a_remover_has_aside_for_a_moment_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, aside = MediaFolder(tmp_path), tmp_path / "aside"
+    store.put(7, SHA256, DATA)
+    (tmp_path / PATH).rename(aside)
+    read = Path.read_bytes
+
+    def read_and_then_it_is_back(path: Path) -> bytes:
+        try:
+            return read(path)
+        finally:
+            if aside.exists():
+                aside.rename(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_then_it_is_back)
+    assert store.get(7, SHA256) == DATA
+
+
 def test_what_was_put_is_got_and_putting_it_again_does_no_harm(store: MediaStore) -> None:
     assert not store.exists(7, SHA256)
     store.put(7, SHA256, DATA)
     store.put(7, SHA256, DATA)
     assert store.exists(7, SHA256)
     assert store.get(7, SHA256) == DATA
+
+
+def test_many_are_put_as_each_alone(store: MediaStore) -> None:
+    many = {hashlib.sha256(data).digest(): data for data in (b"a", b"b", b"c")}
+    store.put(7, *next(iter(many.items())))
+    store.put_many(7, many)
+    assert [store.get(7, sha256) for sha256 in many] == [b"a", b"b", b"c"]
+    with pytest.raises(ValueError, match="hash"):
+        store.put_many(7, {SHA256: DATA + b"!"})
+    assert not store.exists(7, SHA256)
+
+
+def test_every_folder_with_a_new_entry_is_synced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr("repick.media._sync_folder", synced.append)
+    many = {hashlib.sha256(data).digest(): data for data in map(bytes, ([no] for no in range(200)))}
+    store = MediaFolder(tmp_path)
+    store.put_many(7, many)
+    leaves = {f"{tmp_path}/7/{sha256.hex()[:2]}" for sha256 in many}
+    assert len(leaves) < len(many)
+    assert sorted(synced) == sorted({str(tmp_path), f"{tmp_path}/7", *leaves})
+    synced.clear()
+    store.put_many(7, many)
+    assert synced == []
 
 
 def test_another_tenant_does_not_have_it(store: MediaStore) -> None:

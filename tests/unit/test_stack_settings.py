@@ -59,3 +59,17 @@ def test_threads_of_a_stacks_processes_do_not_spin_unless_told_to(
     assert {one.environment["OMP_WAIT_POLICY"] for one in services({})} == {"PASSIVE"}
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     assert {one.environment["OMP_WAIT_POLICY"] for one in services({})} == {"ACTIVE"}
+
+
+def test_workers_keep_a_passs_memory_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    found = {one.name: one.environment.get("MALLOC_TRIM_THRESHOLD_") for one in services({})}
+    kept = str(256 * 1024 * 1024)
+    assert found == {"api": None, "coarse": kept, "fine": kept, "sweep": None, "flower": None}
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    assert services({})[1].environment["MALLOC_TRIM_THRESHOLD_"] == "1"
+
+
+def test_workers_alone_leave_the_cores_to_others() -> None:
+    found = {one.name: one.niceness for one in services({})}
+    assert found == {"api": 0, "coarse": 5, "fine": 5, "sweep": 0, "flower": 0}

@@ -45,6 +45,22 @@ def test_without_a_live_key_nothing_is_answered(
         assert response.headers["www-authenticate"].startswith("Bearer")
 
 
+@pytest.mark.parametrize("length", [9, 20_000])
+def test_a_stranger_is_told_nothing_of_a_wrong_body(length: int, base_url: str) -> None:
+    headers = {"Authorization": f"Bearer {UNKNOWN}", "Content-Type": "application/json"}
+    response = httpx.post(base_url + "/v1/jobs", content=b"{" * length, headers=headers)
+    assert problem(response) == (401, "invalid_key")
+
+
+def test_a_strangers_large_body_is_not_waited_for(tenant: Tenant) -> None:
+    port = tenant.settings.api_port
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {UNKNOWN}\r\n"
+    kind = "Content-Type: application/json\r\nContent-Length: 20000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall((head + kind).encode() + b"{")
+        assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
+
+
 def test_a_key_with_a_wrong_secret_is_unknown(tenant: Tenant) -> None:
     wrong = tenant.key[:-1] + ("0" if tenant.key[-1] != "0" else "1")
     response = tenant.http.get("/v1/jobs", headers={"Authorization": f"Bearer {wrong}"})
