@@ -33,6 +33,7 @@ def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Run
     Raises Unavailable where the media store's address cannot be used.
     """
     app = make_app(settings.broker_url, queues)
+    app.conf.worker_consumer = "worker.messages:OwnMessages"
     database = Database(settings.database_url, role=Role.SERVICE)
     registry = CollectorRegistry()
     figures = WorkerFigures(registry)

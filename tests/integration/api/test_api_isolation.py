@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
+from tests import rows
 from tests.integration.api.harness import NewTenant, Tenant, problem, submit
 from tests.integration.api.owned import MAP, SECRET, fill
 
@@ -52,22 +52,8 @@ def filled(path: str, names: Mapping[str, str]) -> str:
 
 
 def everything(tenant: Tenant) -> Mapping[str, Any]:
-    """All rows of a tenant in every table of the catalogue."""
-    tables = (
-        "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
-        " WHERE a.attname = 'tenant_id' AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-        " AND c.relnamespace = current_schema()::regnamespace"
-    )
     with tenant.database.begin() as connection:
-        names = connection.execute(text(tables)).scalars().all()
-        rows = (
-            "SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY to_jsonb(t)::text), '[]')"
-            " FROM {} t WHERE tenant_id = :id"
-        )
-        return {
-            name: connection.execute(text(rows.format(name)), {"id": tenant.id}).scalar()
-            for name in names
-        }
+        return rows.of_tenant(connection, tenant.id)
 
 
 def test_no_endpoint_gives_or_takes_anything_of_another_tenant(
@@ -76,7 +62,7 @@ def test_no_endpoint_gives_or_takes_anything_of_another_tenant(
     victim, names = owner
     stranger = new_tenant()
     before = everything(victim)
-    assert sum(1 for rows in before.values() if rows) >= 8
+    assert sum(1 for found in before.values() if found) >= 8
     for method, path in operations(victim):
         answer = stranger.http.request(method, filled(path, names), json=BODIES.get((method, path)))
         assert SECRET not in answer.text, (method, path)
@@ -86,7 +72,7 @@ def test_no_endpoint_gives_or_takes_anything_of_another_tenant(
             assert answer.json()["items"] == [], path
         assert everything(victim) == before, (method, path)
     own = everything(stranger)
-    assert {name for name, rows in own.items() if rows} == {"api_key", "calibration"}
+    assert {name for name, found in own.items() if found} == {"api_key", "calibration"}
 
 
 def test_the_owner_is_answered_by_the_same_addresses(
