@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
-from api import openapi, problems
+from api import cors, openapi, problems
 from api.body import BodyLimit
 from api.context import RequestContext
 from api.metrics import DatabaseFigures, RequestFigures
@@ -77,6 +77,7 @@ def create_app(settings: Settings, fetcher: ImageFetcher | None = None) -> FastA
     app.state.stopping = lambda: False
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    cors.install(app, settings.cors_origins)
     app.add_middleware(RequestContext, figures=RequestFigures(registry))
     for resource in _RESOURCES:
         app.include_router(resource.router)

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
 
     api_host: str = "127.0.0.1"
     api_port: int = 8077
+    cors_origins: str = ""
+    """Origins whose pages may call the API from a browser, a comma between; none unless given."""
     flower_port: int = 5577
     flower_password: SecretStr = SecretStr("")
 
