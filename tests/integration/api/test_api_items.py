@@ -47,11 +47,13 @@ def test_a_corpus_says_how_far_its_embedding_has_come(tenant: Tenant, corpus: st
 def test_items_that_wait_are_published_a_message_a_batch_and_at_most_eight(
     tenant: Tenant, corpus: str, settings: Settings
 ) -> None:
+    queue = "coarse.clip-tiny.bulk"
     with redis.Redis.from_url(settings.broker_url) as broker:
+        assert published(broker, queue) == 1  # the corpus's own
         for count, messages in ((33, 2), (500, 8)):
-            broker.delete("coarse.clip-tiny.bulk")
+            broker.delete(queue)
             put(tenant, *({"id": f"{count}-{no}", "text": str(no)} for no in range(count)))
-            assert published(broker, "coarse.clip-tiny.bulk", messages) == messages
+            assert published(broker, queue, messages) == messages
 
 
 def test_putting_the_same_again_changes_nothing(tenant: Tenant, corpus: str) -> None:
