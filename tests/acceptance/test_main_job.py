@@ -133,6 +133,10 @@ def test_flower_shows_the_finished_task_by_name_and_job_id(stack: Stack, tenant:
     coarse, fine = "coarse.clip-tiny-untrained", "fine.qwen2.5-vl-tiny-untrained"
     assert queues == {"rank", "rank.bulk", coarse, f"{coarse}.bulk", fine, f"{fine}.bulk"}
     assert httpx.get(f"{stack.flower_url}/api/tasks", trust_env=False).status_code == 401
+    for action in (f"worker/shutdown/{next(iter(workers))}", "task/send-task/repick.score"):
+        address = f"{stack.flower_url}/api/{action}"
+        answer = httpx.post(address, auth=auth, trust_env=False, json={"args": [job]})
+        assert answer.status_code == 403, action
 
 
 def test_cancelled_job_stops_within_a_batch(stack: Stack, tenant: Tenant) -> None:
