@@ -121,8 +121,10 @@ class MediaFolder:
         for folder in (incoming, leaf):
             os.makedirs(folder, exist_ok=True)
         try:
-            with open(temporary, "xb", buffering=0) as file:
+            # Buffered, which writes on after a write that took a part: that is how a disk fills.
+            with open(temporary, "xb") as file:
                 file.write(data)
+                file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:

@@ -60,7 +60,9 @@ def make_app(broker_url: str, queues: Sequence[str] = ()) -> Celery:
             "socket_timeout": 30.0,
             "socket_keepalive": True,
             "health_check_interval": 10,
-            "retry_on_timeout": True,
+            # A worker's subscription that is tried again connects anew below Celery, and then waits
+            # for its first message without an end: the worker would be deaf.
+            "retry_on_timeout": not queues,
         },
     )
     if queues:

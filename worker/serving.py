@@ -54,6 +54,8 @@ def consume(runtime: Runtime, served: Callable[[Connection], None]) -> None:
     arguments = ["--quiet", "worker", "--pool=threads", f"--concurrency={threads}"]
     # Its warning about root is about pickled messages, which are refused.
     warnings.simplefilter("ignore", SecurityWarning)
-    options = ["--loglevel=WARNING", f"--hostname={runtime.owner}", "--without-mingle"]
+    # Workers have nothing to tell each other: what they share is in Postgres.
+    alone = ["--without-mingle", "--without-gossip"]
+    options = ["--loglevel=WARNING", f"--hostname={runtime.owner}", *alone]
     with heartbeat(runtime.database, served):
         runtime.app.worker_main([*arguments, *options])

@@ -1,9 +1,10 @@
-"""A small TCP proxy in front of the broker: delays, and connections that fall silent."""
+"""A small TCP proxy in front of the broker: delays, and connections that end or fall silent."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 
@@ -35,6 +36,14 @@ class Proxy:
     def silence(self) -> None:
         """Connections of now go half-open: their bytes vanish, nobody is told. New ones work."""
         self._silenced_before = time.monotonic()
+
+    def reset(self) -> None:
+        """Connections of now end at once, and nobody is told that they would."""
+        for one in list(self._open):
+            with contextlib.suppress(OSError):  # it has just ended by itself
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                one.shutdown(socket.SHUT_RD)  # wakes whoever reads; nothing is sent
+                one.close()
 
     def _accept(self) -> None:
         while True:

@@ -88,6 +88,13 @@ def create(connection: Connection, week: Week) -> None:
                 f" FOR VALUES FROM ('{low}') TO ('{high}')"
             )
         )
+        # Its own, whoever may one day ask for it by its name: a policy of the parent is not its.
+        connection.execute(
+            text(
+                f"SELECT repick_protect_table('{name}') FROM pg_class"
+                f" WHERE oid = '{table}'::regclass AND relrowsecurity"
+            )
+        )
 
 
 def drop(connection: Connection, week: Week) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from repick import embedded
 from repick.content import Content
 from repick.errors import Unavailable
-from repick.store import contents, corpora, jobs, keys, registry, spaces, tenancy
+from repick.store import contents, corpora, jobs, keys, partitions, registry, spaces, tenancy
 from repick.store.database import Database, downgrade, migrate
 from repick.store.tenancy import Role
 from tests.fakes import ENCODER
@@ -68,9 +68,18 @@ def mine(pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
-def test_every_table_with_tenants_is_forced_and_has_both_policies(database: Database) -> None:
-    with database.begin() as connection:
-        for table in owned_tables(connection):
+def test_every_table_with_tenants_is_forced_and_has_both_policies(pipeline: Pipeline) -> None:
+    """Also partitions that are made at run time: of a space's vectors, and of weeks of jobs."""
+    with pipeline.database.begin() as connection:
+        for week in list(partitions.missing(connection, datetime.now(UTC))):
+            partitions.create(connection, week)
+    with pipeline.database.begin() as connection:
+        tables = owned_tables(connection)
+        weeks = partitions.weeks(connection)
+        made = {week.of(table) for week in weeks for table in partitions.JOB_TABLES}
+        assert len(made) == 5 * len(weeks) > 0
+        assert made | {f"embedding_s{pipeline.space_id}"} <= set(tables)
+        for table in tables:
             row = connection.execute(
                 text(
                     "SELECT relrowsecurity AND relforcerowsecurity AS forced, ARRAY(SELECT polname"
