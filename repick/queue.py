@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 from celery import Celery
 from kombu.entity import Queue
-from kombu.exceptions import LimitExceeded, OperationalError
+from kombu.exceptions import BatchPublishError, LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
 from repick.jobs import Stage, bulk_queue
@@ -27,6 +27,7 @@ TASK = {
     Stage.RANK: "repick.rank",
 }
 EMBED = "repick.embed"
+_REFUSALS = (OperationalError, BatchPublishError, LimitExceeded, RedisError)
 
 
 def make_app(broker_url: str, queues: Sequence[str] = ()) -> Celery:
@@ -96,14 +97,17 @@ def publish_embedding(app: Celery, space_id: int, encoder_queue: str, count: int
 
 
 def send(app: Celery, messages: Sequence[Message]) -> bool:
-    """Send messages over one connection; False where the broker did not take all of them."""
+    """Send messages in one round trip; False where the broker did not take all of them."""
     try:
-        with app.producer_pool.acquire(block=True, timeout=5) as producer:
+        with (
+            app.producer_pool.acquire(block=True, timeout=5) as producer,
+            producer.batch(max(1, len(messages))),
+        ):
             for one in messages:
                 app.send_task(
                     one.task, args=[one.argument], queue=one.queue, producer=producer, retry=False
                 )
-    except (OperationalError, LimitExceeded, RedisError, OSError) as exc:
+    except (*_REFUSALS, OSError) as exc:
         log.warning("not published", messages=len(messages), reason=type(exc).__name__)
         return False
     return True
