@@ -6,7 +6,7 @@ context, and the metadata of a text's columns, made anew each time) costs more t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import psycopg
@@ -22,15 +22,20 @@ def first(connection: Connection, statement: str, values: Mapping[str, Any]) -> 
     return found[0] if found else None
 
 
-def rows(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[Any]:
-    """All rows, as named tuples.
+def rows(
+    connection: Connection,
+    statement: str,
+    values: Mapping[str, Any],
+    make: Callable[[Sequence[Any]], Any] | None = None,
+) -> list[Any]:
+    """All rows: what `make` makes of each, or named tuples.
 
     Parameters are written `%(name)s`, with a cast where Postgres cannot tell a string's type.
     Raises what SQLAlchemy raises, and like it gives up a connection that broke.
     """
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     try:
-        cursor = driver.cursor(row_factory=namedtuple_row)
+        cursor = driver.cursor(row_factory=(lambda _: make) if make else namedtuple_row)
         return cursor.execute(statement, values).fetchall()
     except psycopg.Error as exc:
         broken = driver.closed
