@@ -23,7 +23,7 @@ MOST_WAITING = 10_000
 AT_ONCE = 100
 GATHER_S = 0.01
 """Between two sendings. A message alone goes at once; where many come, those of this time go
-together, which costs a fifth of sending each by itself."""
+together in one round trip."""
 STOP_S = 5.0
 EMBED_BATCH = 32
 MAX_EMBED_MESSAGES = 8

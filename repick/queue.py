@@ -61,7 +61,8 @@ def make_app(broker_url: str, queues: Sequence[str] = ()) -> Celery:
             "socket_timeout": 30.0,
             "socket_keepalive": True,
             "health_check_interval": 10,
-            "retry_on_timeout": True,
+            # kombu sends messages together only where nothing below it sends them again.
+            "retry_on_timeout": bool(queues),
         },
     )
     if queues:
@@ -97,20 +98,27 @@ def publish_embedding(app: Celery, space_id: int, encoder_queue: str, count: int
 
 
 def send(app: Celery, messages: Sequence[Message]) -> bool:
-    """Send messages in one round trip; False where the broker did not take all of them."""
+    """Send messages, together where the app serves no queue; False where not all were taken."""
     try:
-        with (
-            app.producer_pool.acquire(block=True, timeout=5) as producer,
-            producer.batch(max(1, len(messages))),
-        ):
-            for one in messages:
-                app.send_task(
-                    one.task, args=[one.argument], queue=one.queue, producer=producer, retry=False
-                )
+        try:
+            _send(app, messages)
+        except BatchPublishError:  # of a connection that broke while it lay idle, most likely
+            _send(app, messages)  # what is sent twice does nothing the second time
     except (*_REFUSALS, OSError) as exc:
         log.warning("not published", messages=len(messages), reason=type(exc).__name__)
         return False
     return True
+
+
+def _send(app: Celery, messages: Sequence[Message]) -> None:
+    with (
+        app.producer_pool.acquire(block=True, timeout=5) as producer,
+        producer.batch(max(1, len(messages))),
+    ):
+        for one in messages:
+            app.send_task(
+                one.task, args=[one.argument], queue=one.queue, producer=producer, retry=False
+            )
 
 
 def job_id(argument: str) -> UUID:
