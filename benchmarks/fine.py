@@ -67,9 +67,9 @@ class Bench:
 
     def loads(self) -> list[workloads.Workload]:
         writer = workloads.Writer()
-        k, documents = (6, 1) if self.quick else (20, 5)
+        k, documents = (8, 1) if self.quick else (20, 5)
         loads = workloads.interactive(writer, k)
-        loads += [workloads.mixed(writer, k)]
+        loads += [workloads.mixed(writer, k // 2 if self.quick else k)]
         loads += [workloads.nightly(writer, documents, queries) for queries in (2, 5, 10)]
         if self.large:
             large = workloads.interactive(writer, 100)
