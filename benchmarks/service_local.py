@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -47,7 +48,10 @@ class Local:
     scorer: SliceScorer
 
     def run(self, body: dict[str, object]) -> float:
-        """Seconds from a request's fields to a stored ranking."""
+        """Seconds from a request's fields to a stored ranking; in a context of its own."""
+        return copy_context().run(self._run, body)
+
+    def _run(self, body: dict[str, object]) -> float:
         tenancy.act_for(self.tenant_id)  # as a request's key does
         started = time.perf_counter()
         request = JobRequest.model_validate(body)

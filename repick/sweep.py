@@ -28,7 +28,7 @@ from repick.metrics import SweepFigures, serve
 from repick.queue import depth, make_app, publish, publish_embedding
 from repick.retention import Retention, ages
 from repick.settings import Settings
-from repick.store import embeddings, endings, idempotency, slices, spaces, stages
+from repick.store import embeddings, endings, idempotency, slices, spaces, stages, waiting
 from repick.store.database import Database
 from repick.webhooks.delivery import deliver
 
@@ -91,11 +91,11 @@ class Sweep:
     def _publish_slices(self) -> int:
         """Publish what is due, but never more than wait beyond the messages that are there."""
         with self.database.begin() as connection:
-            waiting = slices.queues_waited_for(connection)
-        depths = self._depths(waiting)
+            waited_for = waiting.queues_waited_for(connection)
+        depths = self._depths(waited_for)
         with self.database.begin() as connection:
-            due = slices.due(connection, [queue for queue, n in depths.items() if n == 0])
-        missing = {queue: waiting[queue] - n for queue, n in depths.items()}
+            due = waiting.due(connection, [queue for queue, n in depths.items() if n == 0])
+        missing = {queue: waited_for[queue] - n for queue, n in depths.items()}
         published = 0
         for dispatch in due:
             if missing.get(dispatch.queue, 1) > 0 and publish(self.app, dispatch):
@@ -105,9 +105,9 @@ class Sweep:
 
     def _publish_embeddings(self) -> int:
         with self.database.begin() as connection:
-            waiting = list(embeddings.waiting(connection))
-        depths = self._depths({bulk_queue(space.queue) for space in waiting})
-        idle = [space for space in waiting if depths.get(bulk_queue(space.queue)) == 0]
+            filling = list(embeddings.waiting(connection))
+        depths = self._depths({bulk_queue(space.queue) for space in filling})
+        idle = [space for space in filling if depths.get(bulk_queue(space.queue)) == 0]
         return sum(publish_embedding(self.app, space.space_id, space.queue, 4) for space in idle)
 
     def _depths(self, queues: Iterable[str]) -> dict[str, int]:

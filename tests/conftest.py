@@ -7,6 +7,7 @@ that asks for `broker_url` has an empty broker.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,9 @@ from sqlalchemy import make_url
 from repick import embedded
 
 TEMPLATE = "repick_template"
+
+# Before torch is loaded: its threads spin for each other, for minutes where cores are shared.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

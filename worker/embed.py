@@ -27,14 +27,16 @@ class Embedder:
     runtime: Runtime
     encoding: Encoding
 
-    def claim(self, space_id: int) -> EmbedBatch | None:
-        """Take a batch of the space's waiting items.
+    def claim(self, space_id: int, *, tried: bool = False) -> EmbedBatch | None:
+        """Take a batch of the space's waiting items, or one that was tried before.
 
         None when none waits, the space is gone, or it is of an encoder not served here.
         """
         ours, size = fingerprint(self.encoding.encoder.spec), self.encoding.size
         with self.runtime.database.statement() as connection:
-            batch = embeddings.claim(connection, space_id, ours, size, self.runtime.lease)
+            batch = embeddings.claim(
+                connection, space_id, ours, size, self.runtime.lease, tried=tried
+            )
         if batch is None:
             self._tell_of_another(space_id, ours)
         return batch
@@ -46,21 +48,27 @@ class Embedder:
         if found and found != ours:
             log.warning("another encoder's space", space=space_id, fingerprint=found[:12])
 
+    def tried(self, space_id: int) -> bool:
+        """Whether items wait that were claimed before in vain."""
+        ours = fingerprint(self.encoding.encoder.spec)
+        with self.runtime.database.read() as connection:
+            return embeddings.tried(connection, space_id, ours)
+
     def catch_up(self, space_id: int) -> None:
         """Embed what little still waits, so that a job finds the items put just before it.
 
         A backlog is left to the bulk queue; the job then says how many items it could not see.
         """
         deadline = time.monotonic() + CATCH_UP_S
-        while 0 < self._pending(space_id) <= CATCH_UP_ITEMS and time.monotonic() < deadline:
+        while 0 < self._coming(space_id) <= CATCH_UP_ITEMS and time.monotonic() < deadline:
             if batch := self.claim(space_id):
                 self.run(batch)
             else:
                 time.sleep(0.05)  # another worker has them
 
-    def _pending(self, space_id: int) -> int:
+    def _coming(self, space_id: int) -> int:
         with self.runtime.database.read() as connection:
-            return embeddings.pending(connection, space_id)
+            return embeddings.coming(connection, space_id)
 
     def run(self, batch: EmbedBatch) -> None:
         """Commit the vectors of a claimed batch, and the reasons of items that have none.

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import structlog
 from celery.worker.consumer import Consumer
-from kombu import Message
 from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.message import Message
 
 from repick.queue import EMBED, TASK
 
@@ -81,6 +81,8 @@ class OwnMessages(Consumer):  # type: ignore[misc]
                 handle(message)
                 return
             log.warning("message refused", reason=reason)
-            message.reject_log_error(logging.getLogger(__name__), self.connection_errors)
+            message.reject_log_error(  # type: ignore[no-untyped-call]
+                logging.getLogger(__name__), self.connection_errors
+            )
 
         return received

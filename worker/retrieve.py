@@ -32,7 +32,8 @@ class Retriever:
         """Commit the candidates of each batch of queries; end the slice."""
         with self.runtime.database.begin() as connection:
             task = retrieval(connection, held)
-        self.embedder.catch_up(task.space.id)
+        if held.attempts == 1:  # an item may be what killed the worker before
+            self.embedder.catch_up(task.space.id)
         self._hold(held)
         left = task.queries
         while left:

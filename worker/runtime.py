@@ -29,6 +29,7 @@ from repick.settings import Settings
 from repick.store import contents, slices, stages
 from repick.store.database import Connection, Database
 from repick.store.slices import Dispatch, LeaseLost
+from worker.company import Company
 from worker.device import Device
 from worker.fine.lru import ByteLRU
 
@@ -58,6 +59,8 @@ class Runtime:
         default_factory=lambda: ByteLRU(IMAGE_BYTES, _nbytes)
     )
     """Decoded images used last, by tenant and hash: jobs over one corpus meet the same ones."""
+
+    company: Company = field(default_factory=Company)
 
     @property
     def lease(self) -> timedelta:

@@ -5,7 +5,7 @@ Each takes a job's id (a space's id for `embed`) and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from celery import Celery
@@ -14,6 +14,7 @@ from repick.errors import Unavailable
 from repick.jobs import Slice, Stage
 from repick.queue import EMBED, TASK, job_id, publish_embedding
 from repick.store import slices
+from worker.embed import Embedder
 from worker.rank import rank_slice
 from worker.retrieve import Retriever
 from worker.runtime import Runtime
@@ -28,24 +29,20 @@ def coarse_tasks(app: Celery, retriever: Retriever, encoders: Sequence[int]) -> 
 
     @app.task(name=TASK[Stage.RETRIEVE])  # type: ignore[untyped-decorator]
     def retrieve(job: str) -> None:
-        if held := _claim(runtime, job, Stage.RETRIEVE, encoders):
-            with runtime.holding(held):
-                retriever.run(held)
+        work(runtime, job, Stage.RETRIEVE, retriever.run, encoders)
 
     @app.task(name=TASK[Stage.RANK])  # type: ignore[untyped-decorator]
     def rank(job: str) -> None:
-        if held := _claim(runtime, job, Stage.RANK):
-            with runtime.holding(held):
-                rank_slice(runtime, held)
+        work(runtime, job, Stage.RANK, lambda held: rank_slice(runtime, held))
 
     @app.task(name=EMBED)  # type: ignore[untyped-decorator]
     def embed(space: int) -> None:
-        if batch := embedder.claim(space):
-            try:
-                embedder.run(batch)
-            except Unavailable as exc:
-                log.warning("unavailable", space=space, reason=exc.detail)
-                return  # the sweep publishes again what waits
+        try:
+            went_on = embed_batch(embedder, space)
+        except Unavailable as exc:
+            log.warning("unavailable", space=space, reason=exc.detail)
+            return  # the sweep publishes again what waits
+        if went_on:
             # One message goes on for the whole space, at the end of the line after each batch.
             publish_embedding(app, space, embedder.encoding.encoder.spec.queue)
 
@@ -56,13 +53,49 @@ def fine_tasks(app: Celery, scorer: SliceScorer, scorers: Sequence[int]) -> None
 
     @app.task(name=TASK[Stage.SCORE])  # type: ignore[untyped-decorator]
     def score(job: str) -> None:
-        if held := _claim(runtime, job, Stage.SCORE, scorers):
-            with runtime.holding(held):
-                scorer.run(held)
+        work(runtime, job, Stage.SCORE, scorer.run, scorers)
 
 
-def _claim(
-    runtime: Runtime, job: str, stage: Stage, models: Sequence[int] | None = None
-) -> Slice | None:
-    with runtime.database.begin() as connection:
-        return slices.claim(connection, job_id(job), stage, runtime.owner, runtime.lease, models)
+def embed_batch(embedder: Embedder, space: int) -> bool:
+    """Embed a batch of the space, or one item that was tried before, alone; False without any."""
+    company = embedder.runtime.company
+    with company.beside_others():
+        if batch := embedder.claim(space):
+            embedder.run(batch)
+            return True
+        if not embedder.tried(space):
+            return False
+    with company.alone():
+        if batch := embedder.claim(space, tried=True):
+            embedder.run(batch)
+    return batch is not None
+
+
+def work(
+    runtime: Runtime,
+    job: str,
+    stage: Stage,
+    do: Callable[[Slice], object],
+    models: Sequence[int] | None = None,
+) -> None:
+    """Claim one slice of the job's stage and do it; nothing where none is free.
+
+    One that a worker may have died over is done when this process holds nothing else.
+    """
+
+    def claim_and_do(*, tried: bool) -> bool:
+        """Whether nothing is left to do for this message."""
+        key = job_id(job), stage
+        with runtime.database.begin() as connection:
+            held = slices.claim(connection, *key, runtime.owner, runtime.lease, models, tried=tried)
+            if held is None:
+                return not slices.tried(connection, *key, models)
+        with runtime.holding(held):
+            do(held)
+        return True
+
+    with runtime.company.beside_others():
+        done = claim_and_do(tried=False)
+    if not done:
+        with runtime.company.alone():
+            claim_and_do(tried=True)

@@ -12,6 +12,7 @@ import httpx
 from benchmarks.chaos.client import CORPUS, Client
 from benchmarks.chaos.function import POISON
 from benchmarks.chaos.stack import FINE, Setup, Stack, running, wait_ready
+from benchmarks.chaos.steady import steady
 from benchmarks.report import Row
 from repick.errors import Unavailable
 
@@ -104,8 +105,9 @@ SCENARIOS: dict[str, tuple[Callable[[Stack, Client, int], list[Row]], int]] = {
     "sigterm": (sigterm, 20),
     "poison": (poison, 2),
     "one-key": (one_key, 50),
+    "steady": (steady, 30),
 }
-"""Each with how often it is done unless asked otherwise."""
+"""Each with how often it is done unless asked otherwise; `steady` counts minutes."""
 
 
 def scenario(name: str, times: int = 0) -> list[Row]:

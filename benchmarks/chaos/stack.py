@@ -144,7 +144,6 @@ class Stack:
             "REPICK_SWEEP_INTERVAL_S": str(setup.sweep_s),
             "REPICK_BATCH_PAIRS": str(setup.batch_pairs),
             "REPICK_SLICE_PAIRS": str(setup.slice_pairs),
-            "REPICK_WORKER_THREADS": "2" if name == "coarse" else "1",
             "OMP_NUM_THREADS": "1",
             "CHAOS_LOG": str(self.folder),
             "CHAOS_DELAY_S": str(setup.delay_s),

@@ -69,22 +69,13 @@ def enqueue(connection: Connection, tenant_id: int, space_id: int, item_ids: Seq
 
 _CLAIM = text(
     """
-    WITH fresh AS (
-        SELECT EXISTS (
-            SELECT FROM pending_embedding
-            WHERE space_id = :space AND attempts = 0 AND error_code IS NULL
-        ) AS there
-    ), free AS (
+    WITH free AS (
         SELECT tenant_id, space_id, item_id FROM pending_embedding
-        WHERE space_id = :space AND error_code IS NULL AND attempts < :attempts
+        WHERE space_id = :space AND error_code IS NULL AND attempts BETWEEN :least AND :most
           AND (token IS NULL OR lease_until < now())
-          AND (attempts = 0 OR NOT (SELECT there FROM fresh))
           AND EXISTS (SELECT FROM space JOIN encoder ON encoder.id = space.encoder_id
                       WHERE space.id = :space AND encoder.fingerprint = :fingerprint)
-        ORDER BY item_id
-        -- What failed as part of a batch is tried alone, so that one bad item spoils no other.
-        LIMIT CASE WHEN (SELECT there FROM fresh) THEN :limit ELSE 1 END
-        FOR UPDATE SKIP LOCKED
+        ORDER BY item_id LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE pending_embedding p
     SET token = :token, lease_until = now() + :lease, attempts = p.attempts + 1
@@ -96,11 +87,19 @@ _CLAIM = text(
 
 
 def claim(
-    connection: Connection, space_id: int, encoder_fingerprint: str, limit: int, lease: timedelta
+    connection: Connection,
+    space_id: int,
+    encoder_fingerprint: str,
+    limit: int,
+    lease: timedelta,
+    *,
+    tried: bool = False,
 ) -> EmbedBatch | None:
     """Take up to `limit` waiting items of a space, in one statement.
 
-    None when nothing waits, the space is gone, or it is another encoder's.
+    None when nothing waits, the space is gone, or it is another encoder's. `tried` takes one item
+    that was claimed before in vain, so that a bad one spoils no other; its process must hold
+    nothing else until it has ended.
     """
     token = uuid4()
     rows = connection.execute(
@@ -108,16 +107,35 @@ def claim(
         {
             "space": space_id,
             "fingerprint": encoder_fingerprint,
-            "limit": limit,
+            "limit": 1 if tried else limit,
             "token": token,
             "lease": lease,
-            "attempts": MAX_ATTEMPTS,
+            "least": 1 if tried else 0,
+            "most": MAX_ATTEMPTS - 1 if tried else 0,
         },
     ).all()
     if not rows:
         return None
     items = tuple((row.item_id, row.content_id) for row in rows)
     return EmbedBatch(rows[0].tenant_id, space_id, token, items)
+
+
+def tried(connection: Connection, space_id: int, encoder_fingerprint: str) -> bool:
+    """Whether `claim` would find an item that was tried before."""
+    statement = text(
+        "SELECT EXISTS (SELECT FROM pending_embedding p"
+        " JOIN space ON space.tenant_id = p.tenant_id AND space.id = p.space_id"
+        " JOIN encoder ON encoder.id = space.encoder_id"
+        " WHERE p.space_id = :space AND encoder.fingerprint = :fingerprint"
+        " AND p.error_code IS NULL AND p.attempts BETWEEN 1 AND :most"
+        " AND (p.token IS NULL OR p.lease_until < now()))"
+    )
+    bind = {
+        "space": space_id,
+        "fingerprint": encoder_fingerprint,
+        "most": MAX_ATTEMPTS - 1,
+    }
+    return bool(connection.execute(statement, bind).scalar_one())
 
 
 def hold(connection: Connection, batch: EmbedBatch, lease: timedelta) -> None:
@@ -244,6 +262,15 @@ def pending(connection: Connection, space_id: int) -> int:
     """How many items of a space have neither a vector nor a reason why not."""
     statement = text(
         "SELECT count(*) FROM pending_embedding WHERE space_id = :space AND error_code IS NULL"
+    )
+    return int(connection.execute(statement, {"space": space_id}).scalar_one())
+
+
+def coming(connection: Connection, space_id: int) -> int:
+    """How many of them a batch may bring soon: nobody has tried them, or somebody has them."""
+    statement = text(
+        "SELECT count(*) FROM pending_embedding WHERE space_id = :space AND error_code IS NULL"
+        " AND (attempts = 0 OR lease_until > now())"
     )
     return int(connection.execute(statement, {"space": space_id}).scalar_one())
 

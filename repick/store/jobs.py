@@ -14,7 +14,8 @@ from sqlalchemy.dialects import postgresql
 from repick.errors import Conflict
 from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.specs import LengthPolicy
-from repick.store.slices import REPUBLISH_AFTER, Dispatch
+from repick.store.slices import Dispatch
+from repick.store.waiting import REPUBLISH_AFTER
 from repick.tables import encoder, job, job_query, scorer
 from repick.tables import slice as slices
 

@@ -18,7 +18,8 @@ from repick.content import Content
 from repick.errors import Unavailable
 from repick.jobs import Stage
 from repick.store.jobs import AlreadyStored, JobView, NewJob, chunks, view_of
-from repick.store.slices import REPUBLISH_AFTER, Dispatch
+from repick.store.slices import Dispatch
+from repick.store.waiting import REPUBLISH_AFTER
 from repick.tables import job
 
 TRIES = 5

@@ -17,9 +17,6 @@ from sqlalchemy import Connection, Row, text
 from repick.errors import Conflict
 from repick.jobs import MAX_ATTEMPTS, JobState, Slice, SliceState, Stage
 
-REPUBLISH_AFTER = timedelta(seconds=10)
-REPUBLISH_AT_MOST = timedelta(minutes=10)
-
 
 class LeaseLost(Conflict):
     """The slice is somebody else's by now; nothing was changed."""
@@ -37,18 +34,20 @@ class Dispatch:
     count: int
 
 
+_FREE = """
+    s.job_id = :job AND s.stage = :stage
+    AND (s.state = 'waiting' OR (s.state = 'claimed' AND s.lease_until < now()))
+    AND job.finished_at IS NULL AND coalesce(job.not_before <= now(), true)
+    AND (CAST(:models AS bigint[]) IS NULL
+         OR CASE s.stage WHEN 'retrieve' THEN job.encoder_id ELSE job.scorer_id END = ANY(:models))
+"""
 _CLAIM = text(
-    """
+    f"""
     UPDATE slice SET state = 'claimed', token = :token, owner = :owner, attempts = attempts + 1,
         lease_until = now() + :lease, publish_at = now() + :lease, publishes = 0
     WHERE (job_id, stage, no) = (
         SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id
-        WHERE s.job_id = :job AND s.stage = :stage AND s.attempts < :attempts
-          AND (s.state = 'waiting' OR (s.state = 'claimed' AND s.lease_until < now()))
-          AND job.finished_at IS NULL AND coalesce(job.not_before <= now(), true)
-          AND (CAST(:models AS bigint[]) IS NULL
-               OR CASE s.stage WHEN 'retrieve' THEN job.encoder_id ELSE job.scorer_id END
-                  = ANY(:models))
+        WHERE {_FREE} AND s.attempts BETWEEN :least AND :most
         ORDER BY s.no LIMIT 1 FOR UPDATE OF s SKIP LOCKED
     )
     RETURNING job_id, tenant_id, stage, no, first, last, token, attempts,
@@ -65,11 +64,14 @@ def claim(
     owner: str,
     lease: timedelta,
     models: Sequence[int] | None = None,
+    *,
+    tried: bool = False,
 ) -> Slice | None:
     """Take one free slice of the job's stage; None means that there is nothing to do.
 
     `models` are the encoders or scorers that the worker serves, by id: a job of another one is
-    left to whoever serves it. None for a stage that needs no model.
+    left to whoever serves it. None for a stage that needs no model. `tried` takes one whose last
+    claim committed nothing, and it alone: its process must hold nothing else until it has ended.
     """
     row = connection.execute(
         _CLAIM,
@@ -79,8 +81,9 @@ def claim(
             "token": uuid4(),
             "owner": owner,
             "lease": lease,
-            "attempts": MAX_ATTEMPTS,
             "models": None if models is None else list(models),
+            "least": 1 if tried else 0,
+            "most": MAX_ATTEMPTS - 1 if tried else 0,
         },
     ).first()
     if row is None:
@@ -94,6 +97,25 @@ def claim(
             {"id": job_id, "state": stage.state},
         )
     return _slice(row)
+
+
+def tried(
+    connection: Connection, job_id: UUID, stage: Stage, models: Sequence[int] | None = None
+) -> bool:
+    """Whether `claim` would find a slice that was tried before."""
+    bind = {
+        "job": job_id,
+        "stage": stage,
+        "models": None if models is None else list(models),
+        "most": MAX_ATTEMPTS - 1,
+    }
+    return bool(connection.execute(_TRIED, bind).scalar_one())
+
+
+_TRIED = text(
+    f"SELECT EXISTS (SELECT FROM slice s JOIN job ON job.id = s.job_id WHERE {_FREE}"
+    " AND s.attempts BETWEEN 1 AND :most)"
+)
 
 
 def renew(connection: Connection, held: Slice, lease: timedelta, pairs: int = 0) -> None:
@@ -121,6 +143,7 @@ def hold(connection: Connection, held: Slice, lease: timedelta) -> None:
 def release(connection: Connection, held: Slice, error_code: str | None = None) -> bool:
     """Give a slice back: to be taken at once when yielding, or again later after an error.
 
+    Yielding undoes the claim's attempt, and no earlier one: whoever kills workers gains nothing.
     The third error in a row ends it: True says that it failed and must be counted down.
     """
     if error_code is None:
@@ -145,8 +168,9 @@ def postpone(connection: Connection, held: Slice, after: timedelta) -> bool:
 
 
 _YIELD = text(
-    "UPDATE slice SET state = 'waiting', token = NULL, lease_until = NULL, attempts = 0,"
-    " publish_at = now() WHERE job_id = :job AND stage = :stage AND no = :no AND token = :token"
+    "UPDATE slice SET state = 'waiting', token = NULL, lease_until = NULL,"
+    " attempts = greatest(attempts - 1, 0), publish_at = now()"
+    " WHERE job_id = :job AND stage = :stage AND no = :no AND token = :token"
 )
 
 # Attempts are the row's own: a committed batch has set them back since the claim.
@@ -202,53 +226,6 @@ def lost(connection: Connection) -> Slice | None:
         {"attempts": MAX_ATTEMPTS},
     ).first()
     return _slice(row) if row else None
-
-
-_DUE = text(
-    """
-    UPDATE slice s SET publishes = least(s.publishes + 1, 20),
-        publish_at = now() + least(:after * (2 ^ s.publishes), :most)
-    FROM (
-        SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id
-        WHERE s.state IN ('waiting', 'claimed') AND job.finished_at IS NULL
-          AND coalesce(job.not_before <= now(), true)
-          AND (s.publish_at <= now() OR s.state = 'waiting' AND s.queue = ANY(:empty))
-        ORDER BY s.queue = ANY(:empty) DESC, s.publish_at LIMIT :limit FOR UPDATE OF s SKIP LOCKED
-    ) due
-    WHERE (s.job_id, s.stage, s.no) = (due.job_id, due.stage, due.no)
-    RETURNING s.job_id, s.stage, s.queue
-    """
-)
-
-
-def due(connection: Connection, empty_queues: Sequence[str], limit: int = 500) -> list[Dispatch]:
-    """Slices to publish again: waiting past their time, expired, or waiting on an empty queue.
-
-    Each one's next time doubles, so that an overload is not made worse.
-    """
-    rows = connection.execute(
-        _DUE,
-        {
-            "after": REPUBLISH_AFTER,
-            "most": REPUBLISH_AT_MOST,
-            "empty": list(empty_queues),
-            "limit": limit,
-        },
-    )
-    return [Dispatch(row.job_id, Stage(row.stage), row.queue, 1) for row in rows]
-
-
-def queues_waited_for(connection: Connection) -> dict[str, int]:
-    """How many slices of live jobs nobody has, by queue."""
-    rows = connection.execute(
-        text(
-            "SELECT s.queue, count(*) AS n FROM slice s JOIN job ON job.id = s.job_id"
-            " WHERE job.finished_at IS NULL AND coalesce(job.not_before <= now(), true)"
-            " AND (s.state = 'waiting' OR (s.state = 'claimed' AND s.lease_until < now()))"
-            " GROUP BY s.queue"
-        )
-    )
-    return {row.queue: int(row.n) for row in rows}
 
 
 def _key(held: Slice) -> dict[str, Any]:

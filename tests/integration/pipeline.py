@@ -11,6 +11,7 @@ from uuid import UUID
 
 import uuid_utils
 from celery import Celery
+from sqlalchemy import text
 
 from repick.content import Content
 from repick.jobs import JobKind, JobState, Slice, Stage
@@ -44,6 +45,7 @@ from worker.rank import rank_slice
 from worker.retrieve import Retriever
 from worker.runtime import Runtime
 from worker.score import SliceScorer
+from worker.tasks import embed_batch
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ class Pipeline:
     def put(self, texts: Mapping[str, str]) -> list[int]:
         """Put text items and embed them; gives the ids of the new or changed ones."""
         changed = self.put_unembedded(texts)
-        while batch := self.embedder.claim(self.space_id):
-            self.embedder.run(batch)
+        while embed_batch(self.embedder, self.space_id):
+            pass
         return changed
 
     def put_unembedded(self, texts: Mapping[str, str]) -> list[int]:
@@ -178,8 +180,11 @@ class Pipeline:
         return space.encoder_id
 
     def claim(self, job: UUID, stage: Stage, models: Sequence[int] | None = None) -> Slice | None:
+        """What was tried before first; nothing else is held meanwhile, or no matter."""
+        key = job, stage, "test", self.runtime.lease, models
         with self.database.begin() as connection:
-            return slices.claim(connection, job, stage, "test", self.runtime.lease, models)
+            held = slices.claim(connection, *key, tried=True)
+            return held or slices.claim(connection, *key)
 
     def run(self, job: UUID, *stages: Stage) -> JobView:
         """Claim and run slices of the stages (all of them unless given) until none is left."""
@@ -233,3 +238,14 @@ def open_pipeline(database: Database, folder: Path) -> Iterator[Pipeline]:
         media = MediaFolder(folder / "media")
         runtime = SilentRuntime(settings, database, media, Celery(), device, "test")
         yield Pipeline(runtime, encoder, model, tenant_id, corpus_id, space_id, scorers)
+
+
+def expire(pipeline: Pipeline) -> None:
+    """Let all leases run out, as if the workers had died long ago."""
+    with pipeline.database.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE slice SET lease_until = now() - interval '1 s',"
+                " publish_at = now() - interval '1 s' WHERE state = 'claimed'"
+            )
+        )

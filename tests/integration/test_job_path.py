@@ -20,7 +20,7 @@ from repick.store import endings, jobs, ledger, rankings, registry, slices, spac
 from repick.store.slices import LeaseLost
 from repick.sweep import Sweep
 from tests.fakes import pair_score
-from tests.integration.pipeline import Pipeline
+from tests.integration.pipeline import Pipeline, expire
 
 TEXTS = {f"item-{n:02}": f"a text with the number {n}" for n in range(20)}
 
@@ -369,17 +369,6 @@ def test_sweep_publishes_what_waits_and_doubles_the_pause(
         pause = connection.execute(text("SELECT publish_at - now() FROM slice")).scalar_one()
     assert timedelta(seconds=35) < pause <= timedelta(seconds=40)
     app.close()
-
-
-def expire(pipeline: Pipeline) -> None:
-    """Let all leases run out, as if the workers had died long ago."""
-    with pipeline.database.begin() as connection:
-        connection.execute(
-            text(
-                "UPDATE slice SET lease_until = now() - interval '1 s',"
-                " publish_at = now() - interval '1 s' WHERE state = 'claimed'"
-            )
-        )
 
 
 def test_pair_whose_figures_are_not_finite_fails_alone(pipeline: Pipeline) -> None:

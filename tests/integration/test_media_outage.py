@@ -15,6 +15,7 @@ from repick.jobs import JobState, Stage
 from repick.store import contents, corpora, embeddings
 from repick.store.corpora import NewItem
 from tests.integration.pipeline import Pipeline
+from worker.tasks import embed_batch
 
 
 def png(shade: int) -> bytes:
@@ -36,8 +37,8 @@ def put_image(pipeline: Pipeline, name: str, shade: int) -> None:
 
 
 def embed(pipeline: Pipeline) -> None:
-    while batch := pipeline.embedder.claim(pipeline.space_id):
-        pipeline.embedder.run(batch)
+    while embed_batch(pipeline.embedder, pipeline.space_id):
+        pass
 
 
 def unmounted(pipeline: Pipeline) -> None:

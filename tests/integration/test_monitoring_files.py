@@ -12,10 +12,12 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from api import run_metrics
 from api.metrics import DatabaseFigures, RequestFigures
 from repick.jobs import Stage
 from repick.metrics import SweepFigures, WorkerFigures
 from repick.store.database import Database
+from repick.store.run_figures import RunFigures
 from tests.integration.pipeline import Pipeline
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -23,6 +25,10 @@ NAME = re.compile(r"\brepick_[a-z_]+\b")
 SELECTOR = re.compile(r"(repick_[a-z_]+)\{([^}]*)\}")
 GROUPED = re.compile(r"\bby \(([^)]*)\)")
 OF_PROMETHEUS = {"instance", "job", "le"}
+
+
+SETTLED = RunFigures(lag_s=1.0, latest_age_s=1.0, reuse_share=0.5, states={})
+"""What there is to say of runs once there was one."""
 
 
 @pytest.fixture
@@ -41,7 +47,7 @@ def known(pipeline: Pipeline) -> Mapping[str, set[str]]:
     SweepFigures(registry).tick(1)
     registry.register(DatabaseFigures(pipeline.database))
     samples: dict[str, set[str]] = {}
-    for family in registry.collect():
+    for family in (*registry.collect(), *run_metrics.gauges(SETTLED)):
         for sample in family.samples:
             samples.setdefault(sample.name, set()).update(sample.labels)
     return samples

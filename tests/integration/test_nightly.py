@@ -12,7 +12,7 @@ from repick import nightly
 from repick.errors import Conflict, InvalidField
 from repick.jobs import JobState, Stage
 from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
-from repick.store import endings, jobs, runs, schedules, slices
+from repick.store import endings, jobs, runs, schedules, waiting
 from tests.integration import schedule_maker as maker
 from tests.integration.pipeline import Pipeline
 
@@ -128,7 +128,7 @@ def test_tenants_nightly_jobs_wait_in_line(pipeline: Pipeline) -> None:
     begun = [maker.begin(pipeline, one) for _ in range(3)]
     assert pipeline.claim(begun[2], Stage.RETRIEVE) is None
     with pipeline.database.begin() as connection:
-        assert {due.job_id for due in slices.due(connection, ["coarse.fake-encoder.bulk"])} <= set(
+        assert {due.job_id for due in waiting.due(connection, ["coarse.fake-encoder.bulk"])} <= set(
             begun[:2]
         )
     pipeline.run(begun[0])

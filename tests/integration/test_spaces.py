@@ -14,6 +14,7 @@ from repick.store.database import Database
 from repick.store.vectors import half, halves
 from tests.fakes import DIMENSION, FakeEncoder
 from tests.integration.pipeline import Pipeline
+from worker.tasks import embed_batch
 
 TEXTS = {f"item-{n:03}": f"text {n}" for n in range(120)}
 
@@ -133,8 +134,8 @@ def test_embedding_goes_on_where_a_dead_worker_stopped(pipeline: Pipeline) -> No
     dead = pipeline.embedder.claim(pipeline.space_id)
     assert dead is not None
     expire(pipeline.database)
-    while batch := pipeline.embedder.claim(pipeline.space_id):
-        pipeline.embedder.run(batch)
+    while embed_batch(pipeline.embedder, pipeline.space_id):
+        pass
     with pipeline.database.begin() as connection:
         filling = spaces.filling(connection, space_of(pipeline))
         assert embeddings.commit(connection, dead, {dead.items[0][0]: a_vector(0)}) == 0
@@ -174,7 +175,8 @@ def test_item_that_kills_its_workers_is_tried_alone_and_then_fails(pipeline: Pip
     assert len(first.items) == 2
     expire(pipeline.database)
     killed = 0
-    while batch := pipeline.embedder.claim(pipeline.space_id):
+    assert pipeline.embedder.claim(pipeline.space_id) is None
+    while batch := pipeline.embedder.claim(pipeline.space_id, tried=True):
         assert len(batch.items) == 1
         if batch.items[0] == first.items[0]:
             killed += 1
