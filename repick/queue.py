@@ -61,8 +61,8 @@ def make_app(broker_url: str, queues: Sequence[str] = ()) -> Celery:
             "socket_timeout": 30.0,
             "socket_keepalive": True,
             "health_check_interval": 10,
-            # Never again below Celery and kombu: a worker's subscription would connect anew and wait
-            # for its first message without an end, and messages would not be sent together.
+            # Nothing is tried again below Celery and kombu: a worker's subscription would connect
+            # anew and wait for its first message without an end, and messages would go one by one.
             "retry_on_timeout": False,
         },
     )
