@@ -50,13 +50,20 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
+            isolation_level="AUTOCOMMIT" if role is Role.API else None,
             connect_args={"connect_timeout": 5, "options": options},
         )
         event.listen(self.engine, "connect", vectors.install)
         event.listen(self.engine, "checkin", _note_use)
         event.listen(self.engine, "checkout", _ping_idle)
         tenancy.install(self.engine, role)
-        self._reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Changing the mode costs at every use: so a connection lies in the one that its user needs
+        # more often, which for the API is a statement by itself.
+        self._singly = self._transactions = self.engine
+        if role is Role.API:
+            self._transactions = self.engine.execution_options(isolation_level="READ COMMITTED")
+        else:
+            self._singly = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -68,7 +75,7 @@ class Database:
         """
         with (
             _translated(),
-            self.engine.connect() as connection,
+            self._transactions.connect() as connection,
             connection.begin() as transaction,
         ):
             yield connection
@@ -85,7 +92,7 @@ class Database:
         As in a transaction at READ COMMITTED, each statement sees what is committed by then.
         Raises Unavailable.
         """
-        with _translated(), self._reads.connect() as connection:
+        with _translated(), self._singly.connect() as connection:
             yield connection
 
     @contextmanager
@@ -95,7 +102,7 @@ class Database:
         Raises Unavailable where nothing was sent, and CommitUnknown where the connection broke
         while a statement ran: it has committed or not.
         """
-        with _translated(), self._reads.connect() as connection:
+        with _translated(), self._singly.connect() as connection:
             try:
                 yield connection
             except DBAPIError as exc:
