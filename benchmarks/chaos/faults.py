@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
-from benchmarks.chaos.stack import FINE, Stack
+from benchmarks.chaos.function import poisoned
+from benchmarks.chaos.stack import FINE, Death, Stack
 from repick.errors import Unavailable
 from repick.jobs import Stage
 from repick.queue import make_app, publish
 from repick.store.database import Database
 from repick.store.slices import Dispatch
+from worker.device import EXIT_DEADLINE
 
 Held = tuple[str, str, int, str]
-"""A slice as its worker held it: job, stage, number, token."""
+"""A slice as its worker held it: job, stage, number, owner."""
+LOSS_S = 15.0
+"""How long a loss of messages waits for one to lose."""
 
 COUNTS = {
     "kill fine": 20,
@@ -27,6 +32,8 @@ COUNTS = {
     "kill api": 5,
     "kill sweep": 3,
     "restart broker": 3,
+    "reset broker": 3,
+    "lose messages": 2,
     "wipe broker": 2,
     "silence broker": 3,
     "slow broker": 3,
@@ -62,21 +69,26 @@ class Injector:
     chance: random.Random
     killed: list[int] = field(default_factory=list)
     """The pids of fine workers that were killed."""
+    stalled: set[int] = field(default_factory=set)
     injected: list[str] = field(default_factory=list)
     rescues: list[tuple[str, float]] = field(default_factory=list)
     """Each orphaned slice's fault, and the seconds until it was another's or done."""
     _orphans: dict[Held, tuple[str, float]] = field(default_factory=dict)
     _later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    _stalls: list[tuple[float, list[Held], subprocess.Popen[bytes]]] = field(default_factory=list)
+    _losing_until: float | None = None
 
     def inject(self, kind: str) -> None:
         action, _, target = kind.partition(" ")
         self.injected.append(kind)
         if action in ("kill", "stall"):
-            name = self.chance.choice(FINE) if target == "fine" else target
+            name = self._busy() if target == "fine" else target
             (self._kill if action == "kill" else self._stall)(name, kind)
             return
         {
             "restart broker": self.stack.restart_broker,
+            "reset broker": self.stack.proxy.reset,
+            "lose messages": self._begin_loss,
             "wipe broker": self.stack.flush_broker,
             "silence broker": self.stack.proxy.silence,
             "slow broker": self._slow,
@@ -91,13 +103,59 @@ class Injector:
         self._later = [entry for entry in self._later if entry[0] > now]
         for action in due:
             action()
+        self._lose()
         self.stack.revive()
         self._watch()
+        self._wake()
 
     @property
     def quiet(self) -> bool:
         """Whether no stall is going on and no orphan waits."""
-        return not self._later and not self._orphans
+        busy = self._later or self._stalls or self._orphans or self._losing_until is not None
+        return not busy
+
+    @property
+    def unexplained(self) -> list[Death]:
+        """Deaths that nothing here caused: by poison, by a deadline that passed in a stall."""
+        dead_of_poison = poisoned(self.stack.folder)
+        return [
+            one
+            for one in self.stack.deaths
+            if not (one.code == -signal.SIGKILL and one.pid in dead_of_poison)
+            and not (one.code == EXIT_DEADLINE and one.pid in self.stalled)
+            and not one.starting_without_postgres
+        ]
+
+    def _busy(self) -> str:
+        """A fine worker, one that holds something where there is one."""
+        try:
+            with self.database.begin() as connection:
+                owners = connection.execute(
+                    text("SELECT owner FROM slice WHERE state = 'claimed' AND stage = 'score'")
+                ).scalars()
+                pids = {int(owner.partition("@")[0].rpartition("-")[2]) for owner in owners}
+        except Unavailable:
+            pids = set()
+        running = {name: self.stack.processes.get(name) for name in FINE}
+        busy = [name for name, one in running.items() if one is not None and one.pid in pids]
+        return self.chance.choice(busy or FINE)
+
+    def _begin_loss(self) -> None:
+        """Take away who would take the messages that are to be lost; see `_lose`."""
+        self.stack.held_back.add("coarse")
+        self._kill("coarse", "lose messages")
+        self._losing_until = time.monotonic() + LOSS_S
+
+    def _lose(self) -> None:
+        """Wipe the broker when a message waits in it that nobody can have taken."""
+        if self._losing_until is None:
+            return
+        if self.stack.waiting_messages("coarse."):
+            self.stack.flush_broker()
+        elif time.monotonic() < self._losing_until:
+            return
+        self._losing_until = None
+        self.stack.held_back.discard("coarse")
 
     def _kill(self, name: str, kind: str) -> None:
         process = self.stack.processes.get(name)
@@ -109,14 +167,24 @@ class Injector:
         self._orphaned(pid, kind)
 
     def _stall(self, name: str, kind: str) -> None:
-        """SIGSTOP until well past the lease, then SIGCONT: the worker comes back from the dead."""
+        """SIGSTOP until another has what it held, or well past the lease; then SIGCONT."""
         process = self.stack.processes.get(name)
         if process is None or process.poll() is not None:
             return
         process.send_signal(signal.SIGSTOP)
-        self._orphaned(process.pid, kind)
-        wake = time.monotonic() + self.stack.setup.lease_s * 1.5
-        self._later.append((wake, lambda: process.send_signal(signal.SIGCONT)))
+        self.stalled.add(process.pid)
+        held = self._orphaned(process.pid, kind)
+        self._stalls.append((time.monotonic() + self.stack.setup.lease_s * 1.5, held, process))
+
+    def _wake(self) -> None:
+        """Bring back from the dead who was stalled for long enough."""
+        now, asleep = time.monotonic(), []
+        for until, held, process in self._stalls:
+            if now < until and not (held and not any(one in self._orphans for one in held)):
+                asleep.append((until, held, process))
+            else:
+                process.send_signal(signal.SIGCONT)
+        self._stalls = asleep
 
     def _slow(self) -> None:
         self.stack.proxy.delay_s = 0.2
@@ -138,18 +206,20 @@ class Injector:
             publish(app, dispatch)
         app.close()
 
-    def _orphaned(self, pid: int, kind: str) -> None:
+    def _orphaned(self, pid: int, kind: str) -> list[Held]:
         with self.database.begin() as connection:
             rows = connection.execute(
                 text(
-                    "SELECT s.job_id::text, s.stage::text, s.no, s.token::text FROM slice s"
+                    "SELECT s.job_id::text, s.stage::text, s.no, s.owner FROM slice s"
                     " JOIN job ON job.id = s.job_id WHERE job.finished_at IS NULL"
                     " AND s.state = 'claimed' AND s.owner LIKE :owner"
                 ),
                 {"owner": f"%-{pid}@{os.uname().nodename}"},
             ).all()
-        for job, stage, no, token in rows:
-            self._orphans[job, stage, no, token] = (kind, time.monotonic())
+        held: list[Held] = [(row[0], row[1], row[2], row[3]) for row in rows]
+        for one in held:
+            self._orphans[one] = (kind, time.monotonic())
+        return held
 
     def _watch(self) -> None:
         if not self._orphans:
@@ -158,7 +228,7 @@ class Injector:
             with self.database.begin() as connection:
                 rows = connection.execute(
                     text(
-                        "SELECT s.job_id::text, s.stage::text, s.no, s.token::text FROM slice s"
+                        "SELECT s.job_id::text, s.stage::text, s.no, s.owner FROM slice s"
                         " JOIN job ON job.id = s.job_id"
                         " WHERE s.state = 'claimed' AND job.finished_at IS NULL"
                     )
