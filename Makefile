@@ -11,7 +11,7 @@ READY := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help demo up chaos test lint types format unit clean
+.PHONY: help demo up chaos test lint types audit format unit clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -40,6 +40,11 @@ lint: $(READY) ## ruff and the import contracts
 
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy
+
+audit: $(READY) ## published flaws of what is installed, from the network as well
+	$(BIN)/pytest -q tests/unit/test_dependencies.py
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) pip-audit
+	$(BIN)/python -m pip_audit --skip-editable --local
 
 format: $(READY) ## what ruff can put right by itself
 	$(BIN)/ruff check --fix-only .

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
-from api import openapi, problems
-from api.body import BodyLimit
+from api import cors, openapi, problems
+from api.body import BodyLimit, BodyLimits
 from api.context import RequestContext
 from api.metrics import DatabaseFigures, RequestFigures
 from api.routes import (
@@ -76,7 +76,9 @@ def create_app(settings: Settings, fetcher: ImageFetcher | None = None) -> FastA
     app.state.registry = registry
     app.state.stopping = lambda: False
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    limits = BodyLimits(settings.max_body_bytes, settings.max_bodies_bytes)
+    app.add_middleware(BodyLimit, limits=limits)
+    cors.install(app, settings.cors_origins)
     app.add_middleware(RequestContext, figures=RequestFigures(registry))
     for resource in _RESOURCES:
         app.include_router(resource.router)

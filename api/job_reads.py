@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from api.job_views import RankingOut, job_path
@@ -10,16 +11,48 @@ from api.pages import next_link
 from api.services import Services
 from repick.calibration import Map
 from repick.errors import NotFound
+from repick.jobs import JobState
 from repick.store import calibrations, jobs, rankings
+from repick.store.database import Connection
 from repick.store.jobs import JobView
+from repick.store.rankings import QueryError
 
 PAGE_QUERIES, PAGE_HITS = 100, 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A job with its first rankings, and the link to the others."""
+
+    view: JobView
+    rankings: Sequence[RankingOut] = ()
+    errors: Sequence[QueryError] = ()
+    next: str | None = None
+
+
+def found(services: Services, tenant_id: int, job: UUID | JobView) -> Found:
+    """The job of an id, or one that was read already, with what it has; one connection for all.
+
+    Of a queued one nothing is read: nobody has begun. Raises NotFound.
+    """
+    if isinstance(job, JobView) and job.state is JobState.QUEUED:
+        return Found(job)
+    with services.database.read() as connection:
+        view = _view(connection, tenant_id, job) if isinstance(job, UUID) else job
+        if view.state is JobState.QUEUED:
+            return Found(view)
+        page, link = _page(services, connection, tenant_id, view, after=-1)
+        return Found(view, page, rankings.query_errors(connection, tenant_id, view.id), link)
 
 
 def one_job(services: Services, tenant_id: int, job_id: UUID) -> JobView:
     """Raises NotFound."""
     with services.database.read() as connection:
-        view = jobs.view(connection, tenant_id, job_id)
+        return _view(connection, tenant_id, job_id)
+
+
+def _view(connection: Connection, tenant_id: int, job_id: UUID) -> JobView:
+    view = jobs.view(connection, tenant_id, job_id)
     if view is None:
         raise NotFound("there is no job of this id", code="job_not_found")
     return view
@@ -29,13 +62,19 @@ def ranking_page(
     services: Services, tenant_id: int, view: JobView, after: int
 ) -> tuple[list[RankingOut], str | None]:
     """Rankings past query number `after`, and the link to those past them."""
-    limit = _page_size(view)
     with services.database.read() as connection:
-        page = rankings.read(connection, tenant_id, view.id, after, limit + 1)
+        return _page(services, connection, tenant_id, view, after)
+
+
+def _page(
+    services: Services, connection: Connection, tenant_id: int, view: JobView, after: int
+) -> tuple[list[RankingOut], str | None]:
+    limit = _page_size(view)
+    page = rankings.read(connection, tenant_id, view.id, after, limit + 1)
     if not page:
         return [], None
-    calibration = calibration_of(services, tenant_id, view.scorer_fingerprint)
-    shown = [RankingOut.of(one, calibration) for one in page[:limit]]
+    calibration = calibrations.latest(connection, tenant_id, view.scorer_fingerprint)
+    shown = [RankingOut.of(one, calibration.map if calibration else None) for one in page[:limit]]
     if len(page) <= limit:
         return shown, None
     last = services.cursors.write(f"rankings.{view.id}", shown[-1].query)

@@ -38,6 +38,7 @@ _EXAMPLES = {
     401: ("invalid_key", "the key is unknown, expired or revoked"),
     403: ("missing_scope", "this key does not have the scope `submit`"),
     404: ("corpus_not_found", "there is no corpus of this name"),
+    408: ("body_timeout", "the body did not arrive in time"),
     409: ("idempotency_mismatch", "this idempotency key was used with another body"),
     413: ("body_too_large", "the body is over 67108864 bytes"),
     415: ("unsupported_media_type", "the body must be application/json in UTF-8"),
@@ -80,10 +81,10 @@ _REQUEST_ID = {
 
 
 def errors(*statuses: int) -> Responses:
-    """Documented error answers; 401, 422, 429 and 503 may come from every route."""
-    return {
-        status: _problem_answer(status) for status in sorted({401, 403, 422, 429, 503, *statuses})
-    }
+    """Documented error answers; 401, 422, 429 and 503 may come from every route, 408 where 413."""
+    late = {408} if 413 in statuses else set()
+    found = {401, 403, 422, 429, 503, *late, *statuses}
+    return {status: _problem_answer(status) for status in sorted(found)}
 
 
 def json_body(model: type, **examples: Any) -> dict[str, Any]:

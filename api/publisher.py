@@ -21,6 +21,9 @@ from repick.store.slices import Dispatch
 PAUSE_S = 5.0
 MOST_WAITING = 10_000
 AT_ONCE = 100
+GATHER_S = 0.01
+"""Between two sendings. A message alone goes at once; where many come, those of this time go
+together in one round trip."""
 STOP_S = 5.0
 EMBED_BATCH = 32
 MAX_EMBED_MESSAGES = 8
@@ -59,13 +62,17 @@ class Publisher:
         self._something.set()
 
     def _run(self) -> None:
+        sent_at = 0.0
         while not (self._stopping and not self._waiting):
             self._something.wait()
             self._something.clear()
+            if not self._stopping:
+                time.sleep(max(0.0, sent_at + GATHER_S - time.monotonic()))
             while batch := self._taken():
                 if not queue.send(self._app, batch):
                     self._paused_until = time.monotonic() + PAUSE_S
                     self._waiting.clear()
+                sent_at = time.monotonic()
 
     def _taken(self) -> list[Message]:
         batch: list[Message] = []

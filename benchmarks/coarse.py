@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 
 from benchmarks.coarse_data import DIMENSION, Data, fill, make
 from benchmarks.report import Row, machine, print_table, write_json
@@ -34,7 +34,7 @@ from repick.store.spaces import Space
 K = 100
 FILTERS = {"50": 500, "10": 100, "1": 10, "01": 1}
 """Selectivities in percent by how many thousandths of the items match."""
-FORCE = text("SET LOCAL enable_seqscan = off")
+FORCE = "SET LOCAL enable_seqscan = off"
 RECALL_GOAL, FILTER_RECALL_GOAL = 0.99, 0.95
 
 
@@ -50,7 +50,7 @@ class Bench:
     def search(self, query: NDArray[np.float32], only: Filter | None) -> list[int]:
         with self.database.begin() as connection:
             if self.forced and only is None:
-                connection.execute(FORCE)
+                connection.exec_driver_sql(FORCE)
             found = spaces.search(connection, self.space, query.tolist(), K, only)
         return [one.item_id for one in found]
 
@@ -60,7 +60,7 @@ class Bench:
         literal = "[" + ",".join(map(repr, query.tolist())) + "]"
         with self.raw.transaction():
             if self.forced:
-                self.raw.execute(FORCE.text)
+                self.raw.execute(FORCE)
             self.raw.execute("SET LOCAL hnsw.ef_search = 200")
             rows = self.raw.execute(
                 f"SELECT item_id FROM {self.space.partition}"  # noqa: S608  (our own name)
@@ -112,7 +112,7 @@ def _check_index(bench: Bench) -> None:
     kind, vector = f"halfvec({DIMENSION})", bench.data.queries[0].tolist()
     with bench.raw.transaction():
         if bench.forced:
-            bench.raw.execute(FORCE.text)
+            bench.raw.execute(FORCE)
         plan = bench.raw.execute(
             f"EXPLAIN SELECT item_id FROM {bench.space.partition}"  # noqa: S608  (our own name)
             f" ORDER BY vector::{kind} <=> '{vector}'::{kind} LIMIT {K}"

@@ -1,46 +1,45 @@
 """How many of the scorer's own pairs a second arrive through the whole service.
 
-    python -m benchmarks.end_to_end [--quick] [--json FILE]
+    python -m benchmarks.end_to_end [--quick] [--json FILE] [--threads N]
 
-The demo's trained models, every process of the service and embedded servers on this machine. The
-same pairs are scored by the same model in this process, job by job, from decoded images: their
-tokens, their patches and the forward pass, and nothing else. The service's time is from the first
-job's acceptance to the last one's ranking, by the database's clock, so it also holds retrieving,
-decoding, committing and ranking. In both, pictures have been seen before and no pair has.
+The demo's trained models, every process of the service and embedded servers on this machine. After
+each round of jobs the same pairs are scored by the same model in a process of its own, as nice as a
+worker and with as many threads, job by job, from decoded images: their tokens, their patches and
+the forward pass, and nothing else; so both sides of a ratio see the same machine. The service's
+time is from the first job's acceptance to the last one's ranking, by the database's clock: it also
+holds retrieving, decoding, committing and ranking. In both, pictures have been seen before and no
+pair has.
+
+On the CPU the cores that the model does not use stand for the host of an accelerator: unless
+--threads or OMP_NUM_THREADS says otherwise, one is left for the service. The `processor` rows
+compare processor time, on which other work on the machine has little influence.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
 import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-from PIL import Image
+import psutil
 
+from benchmarks.end_to_end_scorer import Alone, Ranked, Taken, collection, scorer_alone
 from benchmarks.report import Row, machine, print_table, write_json
-from demo import drawn
 from demo.documents import DemoItem
-from demo.models import JUDGE, JUDGE_NAME, MODELS, READOUT, SIDE
+from demo.models import JUDGE_NAME, READOUT
 from repick.client import Client, Item, Job, Query
-from repick.content import LoadedContent
 from repick.settings import Settings
-from repick.specs import ImageLimits, Readout
 from repick.stack import Addresses, run_stack
-from worker.checkpoints import open_checkpoint
-from worker.fine.scorer import FineModel
 
 CORPUS = "end-to-end"
-FAMILIES, SEED, REPEATS = 80, 11, 5
+REPEATS = 5
 LARGE_K, SMALL_K, AT_ONCE = 200, 20, 50
 GOAL = 0.9
 
@@ -50,14 +49,19 @@ Asked = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round of jobs took, and which documents each query was judged against."""
+    """What one round of jobs took through the service, and the same pairs by the scorer alone."""
 
-    seconds: float
-    ranked: Mapping[str, tuple[str, ...]]
+    ranked: Ranked
+    service: Taken
+    scorer: Taken
 
     @property
     def pairs(self) -> int:
         return sum(map(len, self.ranked.values()))
+
+    @property
+    def share(self) -> float:
+        return self.scorer.seconds / self.service.seconds
 
 
 Rounds = Mapping[str, Sequence[Round]]
@@ -68,6 +72,8 @@ class Service:
     """Jobs through the API, as any client sends them."""
 
     client: Client
+    worker: psutil.Process
+    alone: Alone
 
     def load(self, items: Sequence[DemoItem]) -> None:
         """Put the corpus, and wait for its vectors."""
@@ -77,7 +83,8 @@ class Service:
             time.sleep(0.1)
 
     def round(self, asked: Sequence[Asked]) -> Round:
-        """Submit all of these jobs at once and wait for all of them."""
+        """Submit all of these jobs at once, wait for all of them; then the scorer has its turn."""
+        before = _processor_s(self.worker)
         with ThreadPoolExecutor(min(16, len(asked))) as pool:
             ids = [job.id for job in pool.map(self._submit, asked)]
         jobs = [_complete(self.client.wait(job_id)) for job_id in ids]
@@ -88,13 +95,25 @@ class Service:
             text: tuple(hit.id for hit in job.rankings[0].hits)
             for (text, _), job in zip(asked, jobs, strict=True)
         }
-        return Round(taken.total_seconds(), ranked)
+        service = Taken(taken.total_seconds(), _processor_s(self.worker) - before)
+        return Round(ranked, service, self.alone(ranked))
 
     def _submit(self, asked: Asked) -> Job:
         text, k = asked
         return self.client.submit(
             CORPUS, Query(text), k=k, top_n=k, scorer=f"{JUDGE_NAME}:{READOUT}"
         )
+
+
+def _processor_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _fine_worker() -> psutil.Process:
+    """Of the stack that this process runs."""
+    children = psutil.Process().children(recursive=True)
+    return next(one for one in children if one.cmdline()[-2:] == ["worker", "fine"])
 
 
 def _complete(job: Job) -> Job:
@@ -104,52 +123,9 @@ def _complete(job: Job) -> Job:
     return job
 
 
-@dataclass(frozen=True, slots=True)
-class Scorer:
-    """The same model in this process."""
-
-    model: FineModel
-    documents: Mapping[str, LoadedContent]
-
-    @classmethod
-    def load(cls, items: Sequence[DemoItem]) -> Scorer:
-        readout = READOUT.split(":")[0]
-        model = FineModel.load(
-            open_checkpoint(str(MODELS / JUDGE), JUDGE_NAME),
-            readouts=[Readout(readout)],
-            device=Settings().device,
-            dtype=Settings().dtype,
-            images=ImageLimits(SIDE * SIDE, SIDE * SIDE),
-        )
-        return cls(model, {one.id: _content(one) for one in items})
-
-    def seconds(self, ranked: Mapping[str, Sequence[str]]) -> float:
-        """What these pairs take, a call a query."""
-        spec = next(one for one in self.model.specs if one.enhancement is None)
-        started = time.perf_counter()
-        for text, ids in ranked.items():
-            query = LoadedContent(0, text)
-            documents = [self.documents[one] for one in ids]
-            self.model.score([self.model.prepare(query, one, spec) for one in documents])
-        return time.perf_counter() - started
-
-
-def _content(item: DemoItem) -> LoadedContent:
-    assert item.image is not None
-    image = Image.open(io.BytesIO(item.image)).convert("RGB")
-    return LoadedContent(0, None, image, hashlib.sha256(item.image).digest())
-
-
-def collection() -> tuple[tuple[DemoItem, ...], list[str]]:
-    """The corpus, and texts to ask for; the same at every call."""
-    families = drawn.make_families(FAMILIES, SEED)
-    texts = dict.fromkeys(str(one.text) for one in drawn.captions_of(families))
-    return drawn.pictures_of(families), list(texts)
-
-
-def through_service(client: Client, repeats: int) -> Rounds:
+def through_service(client: Client, alone: Alone, repeats: int) -> Rounds:
     items, texts = collection()
-    service, fresh = Service(client), iter(texts)
+    service, fresh = Service(client, _fine_worker(), alone), iter(texts)
     service.load(items)
     large = [[(next(fresh), LARGE_K)] for _ in range(repeats + 1)]
     small = [[(next(fresh), SMALL_K) for _ in range(AT_ONCE)] for _ in range(repeats)]
@@ -160,41 +136,35 @@ def through_service(client: Client, repeats: int) -> Rounds:
     }
 
 
-def by_the_scorer(rounds: Rounds) -> dict[str, list[float]]:
-    """Seconds of each round's pairs; in a process of its own, that has nothing else to do."""
-    items, texts = collection()
-    scorer = Scorer.load(items)
-    scorer.seconds({f"Not {texts[0]}": [one.id for one in items]})  # every picture has been seen
-    return {name: [scorer.seconds(one.ranked) for one in found] for name, found in rounds.items()}
-
-
-def alone(rounds: Rounds) -> dict[str, list[float]]:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(by_the_scorer, rounds).result()
-
-
-def report(rounds: Rounds, own: Mapping[str, Sequence[float]]) -> Iterator[Row]:
+def report(rounds: Rounds) -> Iterator[Row]:
     """Medians of the rounds."""
     for name, found in rounds.items():
-        service = statistics.median(one.pairs / one.seconds for one in found)
-        taken = zip(found, own[name], strict=True)
-        scorer = statistics.median(one.pairs / seconds for one, seconds in taken)
+        service = statistics.median(one.pairs / one.service.seconds for one in found)
+        scorer = statistics.median(one.pairs / one.scorer.seconds for one in found)
+        share = statistics.median(one.share for one in found)
+        processor = statistics.median(
+            one.service.processor_s / one.scorer.processor_s for one in found
+        )
         yield Row(f"{name}_pairs_per_s", service, "pairs/s")
         yield Row(f"{name}_scorer_pairs_per_s", scorer, "pairs/s")
-        yield Row(f"{name}_share", service / scorer, "share", GOAL, ">=")
+        yield Row(f"{name}_share", share, "share", GOAL, ">=")
+        yield Row(f"{name}_processor_over_scorer", processor, "x")
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round of each instead of five")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--threads", type=int, help="of the model; all cores but one unless given")
     options = parser.parse_args(arguments)
+    threads = options.threads or os.environ.get("OMP_NUM_THREADS") or _threads()
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the stack's own workers have it
     rounds: dict[str, Sequence[Round]] = {}
 
     def ask(addresses: Addresses) -> int:
-        with Client(addresses.api_url, addresses.api_key) as client:
-            rounds.update(through_service(client, 1 if options.quick else REPEATS))
+        with Client(addresses.api_url, addresses.api_key) as client, scorer_alone() as alone:
+            rounds.update(through_service(client, alone, 1 if options.quick else REPEATS))
         return 0
 
     with tempfile.TemporaryDirectory(prefix="repick-end-to-end-") as name:
@@ -202,11 +172,15 @@ def main(arguments: Sequence[str]) -> int:
         folder.chmod(0o711)  # as root, Postgres runs as another user
         code = run_stack(Settings(data_dir=folder), on_ready=ask, quiet=True)
     if code == 0:
-        rows = list(report(rounds, alone(rounds)))
+        rows = [Row("threads", int(threads), ""), *report(rounds)]
         print_table(rows)
         if options.json:
             write_json(options.json, "end_to_end", machine(), rows, quick=options.quick)
     return code
+
+
+def _threads() -> int:
+    return max(1, (os.cpu_count() or 1) - 1)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import fine_workloads as workloads
+from benchmarks.fine_cross_encoder import CrossEncoding, cross_encoding
 from benchmarks.fine_report import Measured, Setting, report
 from benchmarks.fine_shapes import SHAPES, make_model
 from benchmarks.fine_ways import (
@@ -52,6 +52,7 @@ class Bench:
     quick: bool
     repeats: int
     large: bool
+    cross: CrossEncoding
     processor_time: bool = False
 
     @property
@@ -66,9 +67,9 @@ class Bench:
 
     def loads(self) -> list[workloads.Workload]:
         writer = workloads.Writer()
-        k, documents = (8, 2) if self.quick else (20, 5)
+        k, documents = (8, 1) if self.quick else (20, 5)
         loads = workloads.interactive(writer, k)
-        loads += [workloads.mixed(writer, k)]
+        loads += [workloads.mixed(writer, k // 2 if self.quick else k)]
         loads += [workloads.nightly(writer, documents, queries) for queries in (2, 5, 10)]
         if self.large:
             large = workloads.interactive(writer, 100)
@@ -80,14 +81,13 @@ class Bench:
     def ways(self) -> list[Way]:
         run = partial(ours, self.engine)
         nothing = lambda load: None  # noqa: E731
+        one_by_one, few = partial(released, self.model, self.device), 2 if self.quick else 4
+        cross = partial(self.cross.run, batch=self.batch)
+        others = [Way("cross_encoder", cross, nothing, few if self.quick else None)]
         return [
-            Way(
-                "released",
-                partial(released, self.model, self.device),
-                nothing,
-                2 if self.quick else 4,
-            ),
+            Way("released", one_by_one, nothing, few),
             Way("naive", partial(naive, self.model, self.device, batch=self.batch), nothing),
+            *(others if self.cross.encoder is not None else []),
             Way("cold", run, partial(cold, self.engine)),
             Way("warm", run, partial(warm, self.engine)),
             Way("enhanced", partial(run, spec=ENHANCED), partial(warm, self.engine)),
@@ -113,7 +113,7 @@ def measure(bench: Bench, load: workloads.Workload) -> Measured:
 
 def _timed(bench: Bench, way: Way, load: workloads.Workload) -> tuple[float, list[float]]:
     way.prepare(load)
-    if way.name not in ("released", "naive"):
+    if way.name not in ("released", "naive", "cross_encoder"):
         return _clocked(bench, way, load)
     with library_attention(bench.model):
         return _clocked(bench, way, load)
@@ -124,18 +124,6 @@ def _clocked(bench: Bench, way: Way, load: workloads.Workload) -> tuple[float, l
     start = clock()
     margins = way.run(load)  # ends with values on the host, so the device has finished
     return clock() - start, margins
-
-
-def cross_encoder_note(shape: str) -> str:
-    """Way (c): sentence-transformers' CrossEncoder, where it could run this very model."""
-    if find_spec("sentence_transformers") is None:
-        return "(c) CrossEncoder: not measured, sentence-transformers is not installed"
-    if find_spec("torchvision") is None:
-        return "(c) CrossEncoder: cannot load this family's processor without torchvision"
-    return (
-        "(c) CrossEncoder: not measured, it loads a checkpoint with tokenizer and processor, and "
-        f"the {shape} model here has random weights and neither"
-    )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -164,16 +152,20 @@ def main(arguments: Sequence[str]) -> int:
         options.quick,
         repeats=2 if options.quick else 5,
         large=not (options.quick or options.k20),
+        cross=cross_encoding(model, device),
         processor_time=options.processor_time,
     )
-    print(f"{options.shape} on {device_name(device)}, {dtype}; {cross_encoder_note(options.shape)}")
+    print(f"{options.shape} on {device_name(device)}, {dtype}; CrossEncoder: {bench.cross.note}")
     loads = bench.loads()
     for way in bench.ways():  # the first call of anything is not what is measured
         _timed(bench, way, loads[0].first(2))
     rows = report(bench.setting, [measure(bench, load) for load in loads])
     print_table(rows)
     if options.json:
-        where = machine(device_name(device)) | {"shape": options.shape}
+        where = machine(device_name(device)) | {
+            "shape": options.shape,
+            "cross_encoder": bench.cross.note,
+        }
         write_json(options.json, "fine", where, rows, quick=options.quick)
     return 0
 

@@ -70,6 +70,11 @@ def report(setting: Setting, found: Sequence[Measured]) -> list[Row]:
         "nightly10_cold_x": by_name["nightly10"].ratio("cold"),
         "over_released_min_x": min(one.ratio("enhanced", "released") for one in found),
     }
+    values |= {
+        f"{one.load.name}_over_cross_encoder_x": one.ratio("warm", "cross_encoder")
+        for one in found
+        if "cross_encoder" in one.seconds
+    }
     goals = GOALS_CPU if setting.device.type == "cpu" else GOALS_GPU
     rows = [
         Row(name, value, "x", goals.get(name), ">=" if name in goals else None)

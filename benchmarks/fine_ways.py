@@ -35,16 +35,22 @@ def library_attention(model: Any) -> Iterator[None]:
         use_ours(model)
 
 
-def _inputs(
-    prompts: Sequence[Prompt], images: Sequence[Sequence[PreparedImage]], device: torch.device
+def features(
+    prompts: Sequence[Prompt],
+    images: Sequence[Sequence[PreparedImage]],
+    device: torch.device,
+    *,
+    left: bool = False,
 ) -> dict[str, Tensor]:
-    """What the family's processor would give: right-padded ids, mask, all images' pixels."""
+    """What the family's processor would give: ids padded at one end, mask, all images' pixels."""
     width = max(prompt.length for prompt in prompts)
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for no, prompt in enumerate(prompts):
-        ids[no, : prompt.length] = torch.tensor(prompt.token_ids(IDS["image"]))
-        mask[no, : prompt.length] = 1
+        start = width - prompt.length if left else 0
+        there = slice(start, start + prompt.length)
+        ids[no, there] = torch.tensor(prompt.token_ids(IDS["image"]))
+        mask[no, there] = 1
     made = {"input_ids": ids, "attention_mask": mask}
     by_key = {image.segment: image for one in images for image in one}
     shown = [by_key[segment] for prompt in prompts for segment in prompt.images]
@@ -67,7 +73,7 @@ def naive(model: Any, device: torch.device, load: Workload, batch: int) -> list[
     margins: list[float] = []
     for start in range(0, len(load), batch):
         prompts = load.prompts[start : start + batch]
-        inputs = _inputs(prompts, load.images[start : start + batch], device)
+        inputs = features(prompts, load.images[start : start + batch], device)
         logits = model(**inputs, use_cache=False).logits
         last = inputs["attention_mask"].sum(1) - 1
         rows = logits[torch.arange(len(prompts), device=device), last]
@@ -97,7 +103,7 @@ def released(model: Any, device: torch.device, load: Workload) -> list[float]:
 
 
 def _one(model: Any, device: torch.device, load: Workload, no: int) -> list[float]:
-    inputs = _inputs(load.prompts[no : no + 1], load.images[no : no + 1], device)
+    inputs = features(load.prompts[no : no + 1], load.images[no : no + 1], device)
     return _margin(model(**inputs, use_cache=False).logits[:, -1]).tolist()
 
 

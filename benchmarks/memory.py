@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     device = pick_device(options.device)
-    pairs = 2_000 if options.quick else options.pairs
+    pairs = 1_280 if options.quick else options.pairs
     _, family = make_model("toy", device, torch.float32)
     limits = MemoryLimits(1024, 4 * _MIB, 4 * _MIB, 8 * _MIB)
     used = grow(Engine(family, "benchmark", limits), device, pairs)

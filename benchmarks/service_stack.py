@@ -29,7 +29,7 @@ COMMANDS = {
     "fine": ["benchmarks.fake_worker", "fine"],
     "sweep": ["repick.sweep"],
 }
-READY_S = 60.0
+READY_S = 240
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ def main() -> None:
         "FLOWER_PORT": str(settings.flower_port),
         "FLOWER_BASIC_AUTH": f"{USER}:{password}",
         "FLOWER_NATURAL_TIME": "true",
+        # Who may look may not also stop workers; FLOWER_READ_ONLY=false gives the buttons back.
+        "FLOWER_READ_ONLY": "true",
         "FLOWER_LOGGING": "error",  # below, it lists Celery's own tasks and workers that are busy
         "FLOWER_TASKS_COLUMNS": COLUMNS,
     }

@@ -46,6 +46,7 @@ def configure(process: str, level: int = logging.INFO) -> None:
     plain_traceback = structlog.dev.plain_traceback
     render: list[Processor] = (
         [
+            redacted,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(exception_formatter=plain_traceback, pad_event_to=0),
         ]
@@ -62,7 +63,6 @@ def configure(process: str, level: int = logging.INFO) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            redacted,
             *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 from celery import Celery
 from kombu.entity import Queue
-from kombu.exceptions import LimitExceeded, OperationalError
+from kombu.exceptions import BatchPublishError, LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
 from repick.jobs import Stage, bulk_queue
@@ -27,6 +27,7 @@ TASK = {
     Stage.RANK: "repick.rank",
 }
 EMBED = "repick.embed"
+_REFUSALS = (OperationalError, BatchPublishError, LimitExceeded, RedisError)
 
 
 def make_app(broker_url: str, queues: Sequence[str] = ()) -> Celery:
@@ -60,9 +61,9 @@ def make_app(broker_url: str, queues: Sequence[str] = ()) -> Celery:
             "socket_timeout": 30.0,
             "socket_keepalive": True,
             "health_check_interval": 10,
-            # A worker's subscription that is tried again connects anew below Celery, and then waits
-            # for its first message without an end: the worker would be deaf.
-            "retry_on_timeout": not queues,
+            # Nothing is tried again below Celery and kombu: a worker's subscription would connect
+            # anew and wait for its first message without an end, and messages would go one by one.
+            "retry_on_timeout": False,
         },
     )
     if queues:
@@ -98,17 +99,27 @@ def publish_embedding(app: Celery, space_id: int, encoder_queue: str, count: int
 
 
 def send(app: Celery, messages: Sequence[Message]) -> bool:
-    """Send messages over one connection; False where the broker did not take all of them."""
+    """Send messages, together where the app serves no queue; False where not all were taken."""
     try:
-        with app.producer_pool.acquire(block=True, timeout=5) as producer:
-            for one in messages:
-                app.send_task(
-                    one.task, args=[one.argument], queue=one.queue, producer=producer, retry=False
-                )
-    except (OperationalError, LimitExceeded, RedisError, OSError) as exc:
+        try:
+            _send(app, messages)
+        except BatchPublishError:  # of a connection that broke while it lay idle, most likely
+            _send(app, messages)  # what is sent twice does nothing the second time
+    except (*_REFUSALS, OSError) as exc:
         log.warning("not published", messages=len(messages), reason=type(exc).__name__)
         return False
     return True
+
+
+def _send(app: Celery, messages: Sequence[Message]) -> None:
+    with (
+        app.producer_pool.acquire(block=True, timeout=5) as producer,
+        producer.batch(max(1, len(messages))),
+    ):
+        for one in messages:
+            app.send_task(
+                one.task, args=[one.argument], queue=one.queue, producer=producer, retry=False
+            )
 
 
 def job_id(argument: str) -> UUID:

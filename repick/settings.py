@@ -31,6 +31,8 @@ class Settings(BaseSettings):
 
     api_host: str = "127.0.0.1"
     api_port: int = 8077
+    cors_origins: str = ""
+    """Origins whose pages may call the API from a browser, a comma between; none unless given."""
     flower_port: int = 5577
     flower_password: SecretStr = SecretStr("")
 
@@ -57,6 +59,8 @@ class Settings(BaseSettings):
     url_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """For one image, from the look-up of its host to its last byte."""
     max_body_bytes: int = 64 * 1024 * 1024
+    max_bodies_bytes: int = 512 * 1024 * 1024
+    """Of all requests that an API process has in hand; one alone is always let in."""
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 50_000_000
     min_image_side: int = 3

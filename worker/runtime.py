@@ -119,7 +119,7 @@ class Runtime:
                 if work.done():
                     raise  # the batch itself raised it
             if withdraw is not None and not work.running():
-                with self.database.begin() as connection:
+                with self.database.read() as connection:
                     leave = withdraw(connection)
                 if leave and work.cancel():
                     raise CancelledError
@@ -128,9 +128,11 @@ class Runtime:
                 with self.database.begin() as connection:
                     hold(connection)
 
-    def close(self, held: Slice) -> None:
-        """Commit the end of a slice and publish what it opens."""
+    def close(self, held: Slice, last: Callable[[Connection], None] | None = None) -> None:
+        """Commit the end of a slice, `last` with it, and publish what it opens."""
         with self.database.begin() as connection:
+            if last is not None:
+                last(connection)
             opened = stages.close(connection, held, self.settings.slice_pairs)
         self.dispatch(opened)
 

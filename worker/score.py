@@ -52,6 +52,15 @@ class _Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a batch came to, and the seconds that the device took for it."""
+
+    scores: Mapping[OpenPair, PairScore]
+    failures: Mapping[OpenPair, PairFailure]
+    device_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SliceScorer:
     runtime: Runtime
     model: FineModel
@@ -65,29 +74,35 @@ class SliceScorer:
     def run(self, held: Slice) -> bool:
         """Score what the ledger does not have, a commit a batch, and end the slice.
 
-        False where it stopped before the end: it was cancelled or lost, or it gave way to
-        interactive work and waits again.
+        A batch is prepared while the one before computes, and handed in once that is committed, so
+        that whatever happens here at most one batch is scored again; the device has other slices'
+        batches meanwhile. False where it stopped before the end: it was cancelled or lost, or it
+        gave way to interactive work and waits again.
         """
-        with self.runtime.database.begin() as connection:
+        with self.runtime.database.read() as connection:
             work = ledger.work(connection, held)
+            verdict = ledger.may_go_on(connection, held)
         self.runtime.figures.pairs(reused=held.last - held.first + 1 - len(work.pairs))
-        ahead: _Batch | None = None
-        verdict = Verdict.GO_ON
+        batch: _Batch | None = None
         try:
             for ready in self._prepared(held, work):
-                with self.runtime.database.begin() as connection:
-                    verdict = ledger.may_go_on(connection, held)
+                if batch is not None:
+                    verdict = self._commit(held, work, batch)
                 if verdict is not Verdict.GO_ON:
                     break
-                behind, ahead = ahead, self._submit(held, work, ready)
-                self._commit(held, work, behind)
-            self._commit(held, work, ahead)
+                batch = self._submit(held, work, ready)
+            else:
+                self._finish(held, work, batch)
+                return True
         except CancelledError:
             return self._leave(held)
         finally:
-            if ahead is not None:
-                ahead.scores.cancel()  # where the work ends early, it need not begin
-        return self._end(held, verdict)
+            if batch is not None:
+                batch.scores.cancel()  # where the work ends early, it need not begin
+        if verdict is Verdict.GIVE_WAY:
+            with self.runtime.database.begin() as connection:
+                slices.release(connection, held)
+        return False
 
     def _leave(self, held: Slice) -> bool:
         """A batch left the line: the slice is given back, unless it is nobody's to give by now."""
@@ -95,14 +110,6 @@ class SliceScorer:
             if ledger.may_go_on(connection, held) is not Verdict.STOP:
                 slices.release(connection, held)
         return False
-
-    def _end(self, held: Slice, verdict: Verdict) -> bool:
-        if verdict is Verdict.GIVE_WAY:
-            with self.runtime.database.begin() as connection:
-                slices.release(connection, held)
-        if verdict is Verdict.GO_ON:
-            self.runtime.close(held)
-        return verdict is Verdict.GO_ON
 
     def _prepared(self, held: Slice, work: Work) -> Iterator[_Ready]:
         """Batches in order, each of as many pairs as the pace allows by their tokens."""
@@ -195,9 +202,25 @@ class SliceScorer:
                 return [(failed, 0.0)]
             return [score for pair in ready for score in self._score([pair], last)]
 
-    def _commit(self, held: Slice, work: Work, batch: _Batch | None) -> None:
+    def _commit(self, held: Slice, work: Work, batch: _Batch) -> Verdict:
+        """Commit a batch once it is computed; gives whether the next may start."""
+        outcome = self._outcome(held, work, batch)
+        with self.runtime.database.begin() as connection:
+            self._keep(connection, held, work, outcome)
+            verdict = ledger.may_go_on(connection, held)
+        self._count(outcome)
+        return verdict
+
+    def _finish(self, held: Slice, work: Work, batch: _Batch | None) -> None:
+        """Commit the last batch and the slice's end with it."""
         if batch is None:
+            self.runtime.close(held)
             return
+        outcome = self._outcome(held, work, batch)
+        self.runtime.close(held, lambda connection: self._keep(connection, held, work, outcome))
+        self._count(outcome)
+
+    def _outcome(self, held: Slice, work: Work, batch: _Batch) -> _Outcome:
         judged = self.runtime.result_of(
             batch.scores,
             lambda connection: slices.hold(connection, held, self.runtime.lease),
@@ -206,19 +229,23 @@ class SliceScorer:
         results = dict(zip(batch.pairs, (one for one, _ in judged), strict=True))
         scores = {p: one for p, one in results.items() if isinstance(one, PairScore)}
         failed = {p: one for p, one in results.items() if isinstance(one, PairFailure)}
-        with self.runtime.database.begin() as connection:
-            ledger.commit_batch(
-                connection,
-                held,
-                work,
-                scores,
-                {**batch.failures, **failed},
-                self.provenance_id,
-                self.runtime.lease,
-                sum(seconds for _, seconds in judged),
-            )
-        broken = len(batch.failures) + len(failed)
-        self.runtime.figures.pairs(scored=len(scores), failed=broken)
+        seconds = sum(seconds for _, seconds in judged)
+        return _Outcome(scores, {**batch.failures, **failed}, seconds)
+
+    def _keep(self, connection: Connection, held: Slice, work: Work, outcome: _Outcome) -> None:
+        ledger.commit_batch(
+            connection,
+            held,
+            work,
+            outcome.scores,
+            outcome.failures,
+            self.provenance_id,
+            self.runtime.lease,
+            outcome.device_s,
+        )
+
+    def _count(self, outcome: _Outcome) -> None:
+        self.runtime.figures.pairs(scored=len(outcome.scores), failed=len(outcome.failures))
 
 
 def _total(pairs: Sequence[PreparedPair]) -> int:

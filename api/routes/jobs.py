@@ -11,10 +11,10 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import events, ndjson, openapi, strict_json, submission
+from api import events, job_reads, ndjson, openapi, strict_json, submission
 from api.auth import AskingReader, AskingSubmitter, Reader, Submitter
 from api.job_checks import check
-from api.job_reads import one_job, ranking_page
+from api.job_reads import one_job
 from api.job_views import JobOut, JobsOut, job_out, job_path, summary
 from api.pages import Cursor, Limit, next_link
 from api.payload import content_type, form_of, is_small, parse
@@ -25,7 +25,7 @@ from repick import telemetry
 from repick.errors import Conflict, InvalidField
 from repick.jobs import JobState
 from repick.settings import Settings
-from repick.store import jobs, rankings
+from repick.store import jobs
 from repick.store.jobs import JobView, Wanted
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -123,7 +123,7 @@ async def show_job(
 
     def as_it_is() -> JobOut:
         tenant_id = asking.principal().tenant_id
-        return _full(response, services, tenant_id, one_job(services, tenant_id, job_id))
+        return _full(response, services, tenant_id, job_id)
 
     if seconds_to_wait(request) == 0:  # most polls: one thread for all of it
         return await run_in_threadpool(as_it_is)
@@ -197,12 +197,8 @@ async def _awaited(
     return await until_final(request, services, tenant_id, view.id, seconds) or view
 
 
-def _full(response: Response, services: Services, tenant_id: int, view: JobView) -> JobOut:
-    if not view.state.final:
+def _full(response: Response, services: Services, tenant_id: int, job: UUID | JobView) -> JobOut:
+    found = job_reads.found(services, tenant_id, job)
+    if not found.view.state.final:
         response.headers["Retry-After"] = "1"
-    if view.state is JobState.QUEUED:  # nobody has begun: there is nothing to ask for
-        return job_out(view, [], [], None)
-    page, link = ranking_page(services, tenant_id, view, after=-1)
-    with services.database.read() as connection:
-        errors = rankings.query_errors(connection, tenant_id, view.id)
-    return job_out(view, page, errors, link)
+    return job_out(found.view, found.rankings, found.errors, found.next)

@@ -27,9 +27,14 @@ def main() -> None:
     if os.getppid() != parent:  # it died before the request was in place
         sys.exit(1)
     if niceness:
-        os.nice(niceness)
-        _set_group(niceness)
+        leave_cores_to_others(niceness)
     os.execvp(command[0], command)  # noqa: S606 - a shell in between would be the one that dies
+
+
+def leave_cores_to_others(niceness: int) -> None:
+    """Make this process, and where there is such a thing its session, as nice as that."""
+    os.nice(niceness)
+    _set_group(niceness)
 
 
 def _set_group(niceness: int) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, literal_column, select
 
 from repick.calibration import Map, as_json, parse
+from repick.store import driver
 from repick.tables import calibration, scorer
 
 
@@ -23,7 +24,7 @@ class Calibration:
 
 
 # Built once: every poll of a job with rankings asks this.
-_LATEST = (
+_LATEST = driver.text_of(
     select(calibration.c.map, calibration.c.figures, calibration.c.created_at)
     .join(scorer, scorer.c.id == calibration.c.scorer_id)
     .where(
@@ -31,7 +32,7 @@ _LATEST = (
         scorer.c.fingerprint == bindparam("fingerprint"),
     )
     .order_by(calibration.c.id.desc())
-    .limit(1)
+    .limit(literal_column("1"))
 )
 
 
@@ -53,5 +54,5 @@ def put(
 
 def latest(connection: Connection, tenant_id: int, fingerprint: str) -> Calibration | None:
     """The calibration that holds for the scorer of exactly this fingerprint, if there is one."""
-    row = connection.execute(_LATEST, {"tenant": tenant_id, "fingerprint": fingerprint}).first()
+    row = driver.first(connection, _LATEST, {"tenant": tenant_id, "fingerprint": fingerprint})
     return Calibration(parse(row.map), row.figures, row.created_at) if row else None

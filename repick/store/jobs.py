@@ -8,12 +8,24 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Interval, Row, bindparam, func, insert, select, text
+from sqlalchemy import (
+    Connection,
+    Interval,
+    Text,
+    bindparam,
+    false,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 
 from repick.errors import Conflict
 from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.specs import LengthPolicy
+from repick.store import driver
 from repick.store.slices import Dispatch
 from repick.store.waiting import REPUBLISH_AFTER
 from repick.tables import encoder, job, job_query, scorer
@@ -112,19 +124,19 @@ _INSERT_SLICES = insert(slices).values(
 )
 _VIEWS = (
     select(
-        job,
+        *(column for column in job.c if column.name in JobView.__dataclass_fields__),
         encoder.c.name.label("encoder"),
         encoder.c.fingerprint.label("encoder_fingerprint"),
         scorer.c.name.label("scorer"),
         scorer.c.fingerprint.label("scorer_fingerprint"),
-        scorer.c.specification["length_policy"].astext.label("length_policy"),
-        (scorer.c.untrained | func.coalesce(encoder.c.untrained, False)).label("untrained"),
+        literal_column("scorer.specification ->> 'length_policy'", Text).label("length_policy"),
+        (scorer.c.untrained | func.coalesce(encoder.c.untrained, false())).label("untrained"),
     )
     .join(scorer, scorer.c.id == job.c.scorer_id)
     .outerjoin(encoder, encoder.c.id == job.c.encoder_id)
     .where(job.c.tenant_id == bindparam("tenant"))
 )
-_VIEW = _VIEWS.where(job.c.id == bindparam("job"))
+_VIEW = driver.text_of(_VIEWS.where(job.c.id == bindparam("job")))
 
 
 def submit(connection: Connection, new: NewJob) -> Dispatch:
@@ -209,7 +221,7 @@ def insert_slices(
 
 
 def view(connection: Connection, tenant_id: int, job_id: UUID) -> JobView | None:
-    row = connection.execute(_VIEW, {"tenant": tenant_id, "job": job_id}).first()
+    row = driver.first(connection, _VIEW, {"tenant": tenant_id, "job": job_id})
     return view_of(row) if row else None
 
 
@@ -242,7 +254,12 @@ def cancel(connection: Connection, tenant_id: int, job_id: UUID) -> bool:
     return connection.execute(statement, {"id": job_id, "tenant": tenant_id}).rowcount == 1
 
 
-def view_of(row: Row[Any]) -> JobView:
+def view_of(row: Any) -> JobView:
     """A job out of a row of its columns and of its models' names."""
     facts = {name: getattr(row, name) for name in JobView.__dataclass_fields__}
-    return JobView(**facts | {"length_policy": LengthPolicy(row.length_policy)})
+    named = {
+        "kind": JobKind(row.kind),
+        "state": JobState(row.state),
+        "length_policy": LengthPolicy(row.length_policy),
+    }
+    return JobView(**facts | named)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, func, or_, select, text, update
+from sqlalchemy import Connection, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from repick.store import driver
 from repick.store.database import Database
 from repick.tables import api_key, tenant
 
@@ -117,7 +118,7 @@ def rotate_key(
     return create_key(connection, tenant_id, old.name, old.scopes, lifetime)
 
 
-_LIVE_KEY = text("SELECT id, tenant_id, sha256, scopes FROM repick_key(:prefix)")
+_LIVE_KEY = "SELECT id, tenant_id, sha256, scopes FROM repick_key(%(prefix)s)"
 """Neither revoked nor expired. A function, as the API may not read the table: it asks before it
 knows for which tenant."""
 
@@ -127,7 +128,7 @@ def authenticate(connection: Connection, key: str) -> Principal | None:
     parts = key.split("_")
     if len(parts) != 3 or parts[0] != "rpk":
         return None
-    row = connection.execute(_LIVE_KEY, {"prefix": parts[1]}).first()
+    row = driver.first(connection, _LIVE_KEY, {"prefix": parts[1]})
     if row is None or not hmac.compare_digest(bytes(row.sha256), _digest(parts[2])):
         return None
     return Principal(row.tenant_id, row.id, frozenset(row.scopes))

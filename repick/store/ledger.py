@@ -121,6 +121,21 @@ def commit_batch(
     )
 
 
+# One statement and one parameter for a batch, whatever its size.
+_INSERT_SCORES = text(
+    """
+    INSERT INTO pair_score (tenant_id, query_id, document_id, scorer_id, margin, score,
+        label_mass, entropy, enhanced_at, label_logits, cut_tokens, provenance_id)
+    SELECT :tenant, r.query_id, r.document_id, :scorer, r.margin, r.score, r.label_mass, r.entropy,
+        r.enhanced_at, r.label_logits, r.cut_tokens, :provenance
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r (query_id bigint, document_id bigint,
+        margin float8, score float8, label_mass float8, entropy float8, enhanced_at smallint[],
+        label_logits jsonb, cut_tokens integer)
+    ON CONFLICT DO NOTHING
+    """
+)
+
+
 def insert_scores(
     connection: Connection,
     tenant_id: int,
@@ -131,31 +146,20 @@ def insert_scores(
     """Add scores to the ledger; those that it has already stay."""
     rows = [
         {
-            "tenant": tenant_id,
-            "query": pair.query_id,
-            "document": pair.document_id,
-            "scorer": scorer_id,
+            "query_id": pair.query_id,
+            "document_id": pair.document_id,
             "margin": score.margin,
             "score": score.score,
             "label_mass": score.label_mass,
             "entropy": score.entropy,
-            "enhanced_at": list(score.enhanced_at),
-            "label_logits": json.dumps(score.label_logits),
+            "enhanced_at": score.enhanced_at,
+            "label_logits": score.label_logits,
             "cut_tokens": score.cut_tokens,
-            "provenance": provenance_id,
         }
         for pair, score in sorted(scores.items(), key=lambda entry: _order(entry[0]))
     ]
-    connection.execute(
-        text(
-            "INSERT INTO pair_score (tenant_id, query_id, document_id, scorer_id, margin, score,"
-            " label_mass, entropy, enhanced_at, label_logits, cut_tokens, provenance_id)"
-            " VALUES (:tenant, :query, :document, :scorer, :margin, :score, :label_mass, :entropy,"
-            " :enhanced_at, CAST(:label_logits AS jsonb), :cut_tokens, :provenance)"
-            " ON CONFLICT DO NOTHING"
-        ),
-        rows,
-    )
+    head = {"tenant": tenant_id, "scorer": scorer_id, "provenance": provenance_id}
+    connection.execute(_INSERT_SCORES, head | {"rows": json.dumps(rows, allow_nan=False)})
 
 
 def _order(pair: OpenPair) -> tuple[int, int]:

@@ -8,10 +8,10 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, text
 
 from repick.filters import Filter
-from repick.store import filtering
+from repick.store import driver, filtering
 from repick.store.database import EF_SEARCH
 from repick.store.vectors import half
 
@@ -94,9 +94,9 @@ _AMONG_MATCHES = """
 
 
 @lru_cache(maxsize=256)
-def _text(statement: str) -> TextClause:
+def _text(statement: str) -> str:
     """Parsed once for each partition and form of search, not for each query."""
-    return text(statement)
+    return driver.text_of(text(statement))
 
 
 def search(
@@ -135,6 +135,4 @@ def search(
         ef = min(1000, k if planned.filter is None else 4 * k)
         if ef > EF_SEARCH:
             connection.execute(text(f"SET LOCAL hnsw.ef_search = {ef}"))
-    # All at once: a row at a time is a call of the driver each.
-    rows = connection.execute(_text(statement), {**where.binds, **binds}).all()
-    return [Neighbour._make(row) for row in rows]
+    return driver.rows(connection, _text(statement), {**where.binds, **binds}, Neighbour._make)

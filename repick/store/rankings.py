@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from repick.jobs import Slice
 from repick.ranking import Candidate, Order, failure, ranked
 from repick.specs import Readout
-from repick.store import stages
+from repick.store import driver, stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +208,10 @@ def read(
     connection: Connection, tenant_id: int, job_id: UUID, after: int = -1, limit: int = 100
 ) -> list[Ranking]:
     """Rankings of a job by query number, those past `after`."""
-    rows = connection.execute(
-        text(
-            "SELECT * FROM ranking WHERE job_id = :job AND tenant_id = :tenant"
-            " AND query_no > :after ORDER BY query_no LIMIT :limit"
-        ),
+    rows = driver.rows(
+        connection,
+        "SELECT * FROM ranking WHERE job_id = %(job)s AND tenant_id = %(tenant)s"
+        " AND query_no > %(after)s ORDER BY query_no LIMIT %(limit)s",
         {"job": job_id, "tenant": tenant_id, "after": after, "limit": limit},
     )
     return [ranking_of(row) for row in rows]
@@ -225,17 +224,16 @@ def count(connection: Connection, tenant_id: int, job_id: UUID) -> int:
 
 
 def query_errors(connection: Connection, tenant_id: int, job_id: UUID) -> list[QueryError]:
-    rows = connection.execute(
-        text(
-            "SELECT query_no, error FROM job_query WHERE job_id = :job AND tenant_id = :tenant"
-            " AND error IS NOT NULL ORDER BY query_no"
-        ),
+    rows = driver.rows(
+        connection,
+        "SELECT query_no, error FROM job_query WHERE job_id = %(job)s AND tenant_id = %(tenant)s"
+        " AND error IS NOT NULL ORDER BY query_no",
         {"job": job_id, "tenant": tenant_id},
     )
     return [QueryError(row.query_no, row.error) for row in rows]
 
 
-def ranking_of(row: Row[Any]) -> Ranking:
+def ranking_of(row: Any) -> Ranking:
     """Of a row of the table."""
     places = zip(
         row.external_ids,

@@ -7,7 +7,7 @@ circle. The database's clock decides what has expired.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -51,7 +51,8 @@ _CLAIM = text(
         ORDER BY s.no LIMIT 1 FOR UPDATE OF s SKIP LOCKED
     )
     RETURNING job_id, tenant_id, stage, no, first, last, token, attempts,
-        (SELECT trace FROM job WHERE job.id = slice.job_id) AS trace
+        (SELECT trace FROM job WHERE job.id = slice.job_id) AS trace,
+        (SELECT state FROM job WHERE job.id = slice.job_id) AS job_state
     """
 )
 
@@ -87,13 +88,14 @@ def claim(
     ).first()
     if row is None:
         return None
-    connection.execute(
-        text(
-            "UPDATE job SET state = CAST(:state AS job_state), started_at = now()"
-            " WHERE id = :id AND state = 'queued'"
-        ),
-        {"id": job_id, "state": stage.state},
-    )
+    if row.job_state == JobState.QUEUED:
+        connection.execute(
+            text(
+                "UPDATE job SET state = CAST(:state AS job_state), started_at = now()"
+                " WHERE id = :id AND state = 'queued'"
+            ),
+            {"id": job_id, "state": stage.state},
+        )
     return _slice(row)
 
 
@@ -231,6 +233,6 @@ def _key(held: Slice) -> dict[str, Any]:
 
 
 def _slice(row: Row[Any]) -> Slice:
-    """In the order of RETURNING, which is that of the fields."""
-    head, rest = (row.job_id, row.tenant_id, Stage(row.stage)), tuple(row)[3:]
+    """In the order of RETURNING, which begins with the fields in theirs."""
+    head, rest = (row.job_id, row.tenant_id, Stage(row.stage)), tuple(row)[3 : len(fields(Slice))]
     return Slice(*head, *rest)

@@ -205,15 +205,15 @@ def open_scoring(
 
 def _open_ranking(connection: Connection, job_id: UUID, tenant_id: int) -> Dispatch:
     head = connection.execute(
-        text(f"UPDATE job SET state = {_STATE} WHERE id = :job RETURNING query_count, kind"),
-        {"job": job_id, "state": Stage.RANK.state},
+        text(
+            f"UPDATE job SET state = {_STATE},"
+            " slices_left = (query_count + CAST(:size AS int) - 1) / CAST(:size AS int)"
+            " WHERE id = :job RETURNING query_count, kind"
+        ),
+        {"job": job_id, "state": Stage.RANK.state, "size": RANK_SLICE_QUERIES},
     ).one()
     ranges = chunks(head.query_count, RANK_SLICE_QUERIES)
     queue = JobKind(head.kind).queue(RANK_QUEUE)
-    connection.execute(
-        text("UPDATE job SET slices_left = :left WHERE id = :job"),
-        {"left": len(ranges), "job": job_id},
-    )
     insert_slices(connection, job_id, tenant_id, Stage.RANK, queue, ranges)
     return Dispatch(job_id, Stage.RANK, queue, len(ranges))
 

@@ -50,7 +50,7 @@ def stack(
     try:
         for name in ("coarse", "fine-1"):
             stack.serving(name)
-        until(lambda: _ready(stack), 30, "readiness of the API")
+        until(lambda: _ready(stack), 120, "readiness of the API")
         yield stack
     finally:
         stack.stop()

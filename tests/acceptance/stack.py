@@ -110,7 +110,7 @@ class Stack:
             assert process.poll() is None, f"{name} ended:\n{self.log(name)[-3000:]}"
             return "serving" in self.log(name)[since:]
 
-        until(ready, 90, f"{name} serving")
+        until(ready, 240, f"{name} serving")
 
     def client(self, tenant: str) -> Tenant:
         """A tenant with a key of its own."""
@@ -140,7 +140,7 @@ class Tenant:
         answer = self.http.put(f"/v1/corpora/{corpus}/items", json={"items": items})
         assert answer.status_code == 200, answer.text
         assert answer.json()["failed"] == []
-        until(lambda: self._embedded(corpus) == len(items), 60, f"embedding of {corpus}")
+        until(lambda: self._embedded(corpus) == len(items), 240, f"embedding of {corpus}")
 
     def _embedded(self, corpus: str) -> int:
         return int(self.http.get(f"/v1/corpora/{corpus}").json()["embedded"])
@@ -156,13 +156,13 @@ class Tenant:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    def finished(self, job: str, within_s: float = 90) -> dict[str, Any]:
+    def finished(self, job: str, within_s: float = 240) -> dict[str, Any]:
         def ask() -> dict[str, Any] | None:
             view = self.job(job)
             return view if view["finished_at"] else None
 
         return until(ask, within_s, f"end of {job}")
 
-    def scoring(self, job: str, pairs: int, within_s: float = 60) -> None:
+    def scoring(self, job: str, pairs: int, within_s: float = 240) -> None:
         """Wait until so many pairs of a job are done."""
         until(lambda: self.job(job)["progress"]["pairs_done"] >= pairs, within_s, f"{pairs} pairs")

@@ -49,7 +49,7 @@ def test_the_tour_runs_from_top_to_bottom(free_stack: Stack, tmp_path: Path) -> 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

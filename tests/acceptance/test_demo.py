@@ -27,7 +27,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
         env={**inherited, "REPICK_DATA_DIR": str(folder), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]

@@ -45,7 +45,7 @@ def evaluated(environment: dict[str, str], *arguments: object) -> dict[str, Any]
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=360,
         check=False,
     )
     assert run.returncode == 0, run.stderr

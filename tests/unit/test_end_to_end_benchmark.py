@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.end_to_end import AT_ONCE, LARGE_K, REPEATS, SMALL_K, Round, collection, report
+from benchmarks.end_to_end import (
+    AT_ONCE,
+    LARGE_K,
+    REPEATS,
+    SMALL_K,
+    Round,
+    report,
+)
+from benchmarks.end_to_end_scorer import Taken, collection
 
 
-def a_round(seconds: float, queries: int, k: int) -> Round:
-    return Round(seconds, {f"q{n}": tuple(f"d{m}" for m in range(k)) for n in range(queries)})
+def a_round(service: float, scorer: float, queries: int, k: int) -> Round:
+    ranked = {f"q{n}": tuple(f"d{m}" for m in range(k)) for n in range(queries)}
+    return Round(ranked, Taken(service, 3.0), Taken(scorer, 2.0))
 
 
-def test_share_is_the_medians_of_the_rates_over_the_scorers_own() -> None:
-    rounds = {"jobs": [a_round(2.0, 1, 200), a_round(4.0, 1, 200), a_round(1.0, 1, 200)]}
-    rows = {row.metric: row for row in report(rounds, {"jobs": [0.5, 2.0, 1.0]})}
+def test_share_is_the_median_of_rounds_in_which_service_and_scorer_took_turns() -> None:
+    found = [a_round(2.0, 0.5, 1, 200), a_round(4.0, 2.0, 1, 200), a_round(1.0, 0.9, 1, 200)]
+    rows = {row.metric: row for row in report({"jobs": found})}
     assert rows["jobs_pairs_per_s"].value == 100
-    assert rows["jobs_scorer_pairs_per_s"].value == 200
+    assert rows["jobs_scorer_pairs_per_s"].value == pytest.approx(200 / 0.9)
     assert rows["jobs_share"].value == pytest.approx(0.5)
     assert rows["jobs_share"].met is False
+    assert rows["jobs_processor_over_scorer"].value == pytest.approx(1.5)
 
 
 def test_there_are_pictures_and_texts_enough_for_new_pairs_in_every_round() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,13 +91,18 @@ def serving(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator
         thread.join()
 
 
-def published(broker: redis.Redis, queue: str, count: int = 1) -> int:
-    """Messages on the queue once there are `count`: they are sent after the answer."""
+def published(broker: redis.Redis, queue: str, argument: object, count: int = 1) -> int:
+    """How many messages with this one argument are on the queue, once there are `count`: they are
+    sent after the answer, and other tests' are on the queue too."""
+
+    def sent() -> int:
+        waiting: Any = broker.lrange(queue, 0, -1)
+        bodies = [json.loads(base64.b64decode(json.loads(one)["body"])) for one in waiting]
+        return sum(args == [argument] for args, *_ in bodies)
+
     deadline = time.monotonic() + 10
-    found = int(str(broker.llen(queue)))
-    while found < count and time.monotonic() < deadline:
+    while (found := sent()) < count and time.monotonic() < deadline:
         time.sleep(0.01)
-        found = int(str(broker.llen(queue)))
     return found
 
 

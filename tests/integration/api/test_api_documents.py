@@ -46,9 +46,8 @@ def test_documents_are_accepted_and_published_to_the_fine_stage(
     tenant: Tenant, settings: Settings
 ) -> None:
     with redis.Redis.from_url(settings.broker_url) as broker:
-        broker.delete("fine.qwen-tiny")
         job = send(tenant, documents=DOCUMENTS, top_n=10)
-        assert published(broker, "fine.qwen-tiny") == 1
+        assert published(broker, "fine.qwen-tiny", job["id"]) == 1
     assert (job["state"], job["corpus"], job["encoder"]) == ("queued", None, None)
     assert (job["k"], job["top_n"], job["progress"]["pairs_total"]) == (3, 3, 3)
     assert candidates(tenant) == [

@@ -48,12 +48,15 @@ def test_items_that_wait_are_published_a_message_a_batch_and_at_most_eight(
     tenant: Tenant, corpus: str, settings: Settings
 ) -> None:
     queue = "coarse.clip-tiny.bulk"
+    with tenant.database.begin() as connection:
+        find = text("SELECT id FROM space WHERE tenant_id = :tenant")
+        space = connection.execute(find, {"tenant": tenant.id}).scalar_one()
     with redis.Redis.from_url(settings.broker_url) as broker:
-        assert published(broker, queue) == 1  # the corpus's own
-        for count, messages in ((33, 2), (500, 8)):
-            broker.delete(queue)
-            put(tenant, *({"id": f"{count}-{no}", "text": str(no)} for no in range(count)))
-            assert published(broker, queue, messages) == messages
+        assert published(broker, queue, space) == 1  # the corpus's own
+        put(tenant, *({"id": f"33-{no}", "text": str(no)} for no in range(33)))
+        assert published(broker, queue, space, 3) == 1 + 2
+        put(tenant, *({"id": f"500-{no}", "text": str(no)} for no in range(500)))
+        assert published(broker, queue, space, 11) == 1 + 2 + 8
 
 
 def test_putting_the_same_again_changes_nothing(tenant: Tenant, corpus: str) -> None:

@@ -33,10 +33,9 @@ def test_a_job_is_accepted_with_its_address_and_published(
 ) -> None:
     body = {"corpus": corpus, "query": {"text": "a cup"}, "k": 7, "metadata": {"run": [1, None]}}
     with redis.Redis.from_url(settings.broker_url) as broker:
-        broker.delete("coarse.clip-tiny")
         response = tenant.http.post("/v1/jobs", json=body)
-        assert published(broker, "coarse.clip-tiny") == 1
-    job = response.json()
+        job = response.json()
+        assert published(broker, "coarse.clip-tiny", job["id"]) == 1
     assert response.status_code == 202
     assert response.headers["location"] == f"/v1/jobs/{job['id']}" == job["href"]
     assert response.headers["retry-after"] == "1"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import fine, fine_workloads, precision
+from benchmarks.fine_cross_encoder import cross_encoding
 from benchmarks.fine_peak import necessary_flops
 from benchmarks.fine_report import report
 from benchmarks.fine_shapes import make_model
+from benchmarks.fine_ways import LABELS, features, library_attention
 from benchmarks.report import Row, write_json
 from worker.fine.engine import Engine
 from worker.fine.limits import MemoryLimits
@@ -23,7 +27,8 @@ CPU = torch.device("cpu")
 def bench() -> fine.Bench:
     model, family = make_model("toy", CPU, torch.float32)
     engine = Engine(family, "benchmark", MemoryLimits.of(CPU))
-    return fine.Bench(model, engine, CPU, "toy", quick=True, repeats=1, large=False)
+    cross = cross_encoding(model, CPU)
+    return fine.Bench(model, engine, CPU, "toy", quick=True, repeats=1, large=False, cross=cross)
 
 
 def small(names: list[str]) -> list[fine_workloads.Workload]:
@@ -65,6 +70,36 @@ def test_every_way_scores_the_same_pairs_alike_and_every_metric_is_reported(
         "largest_margin_difference",
     } <= set(rows)
     assert rows["image_image_warm"].unit == "pairs/s"
+
+
+@torch.inference_mode()
+def test_cross_encoder_scores_each_pair_as_the_library_does_alone(bench: fine.Bench) -> None:
+    pytest.importorskip("sentence_transformers", reason="comes with the extra `bench`")
+    load = fine_workloads.mixed(fine_workloads.Writer(), 5)
+    yes, no = (ids[0] for ids in LABELS.ids)
+    with library_attention(bench.model):
+        alone = [
+            bench.model(**features(one.prompts, one.images, CPU)).logits[0, -1]
+            for one in (
+                fine_workloads.Workload("", load.prompts[n : n + 1], load.images[n : n + 1])
+                for n in range(len(load))
+            )
+        ]
+        together = bench.cross.run(load, batch=3)
+    assert len({one.length for one in load.prompts}) > 1
+    assert together == pytest.approx([float(one[yes] - one[no]) for one in alone], abs=1e-3)
+    assert torch.tensor(together).std() > 0.1
+
+
+def test_cross_encoder_says_why_it_does_not_run(
+    bench: fine.Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    cross = cross_encoding(bench.model, CPU)
+    assert cross.encoder is None
+    assert cross.note.startswith("not run: ")
+    without = replace(bench, cross=cross)
+    assert "cross_encoder" not in {way.name for way in without.ways()}
 
 
 def test_a_document_that_more_queries_meet_needs_less_arithmetic_a_pair(bench: fine.Bench) -> None:
