@@ -1,4 +1,4 @@
-"""The faults: what each does, a seeded schedule of them, and who had what when it struck."""
+"""The faults: what each does, and who had what when it struck."""
 
 from __future__ import annotations
 
@@ -23,41 +23,10 @@ from worker.device import EXIT_DEADLINE
 
 Held = tuple[str, str, int, str]
 """A slice as its worker held it: job, stage, number, owner."""
+STALL_BUSY = "stall busy"
+"""A stall that waits until a fine worker holds something."""
 LOSS_S = 15.0
 """How long a loss of messages waits for one to lose."""
-
-COUNTS = {
-    "kill fine": 20,
-    "kill coarse": 5,
-    "kill api": 5,
-    "kill sweep": 3,
-    "restart broker": 3,
-    "reset broker": 3,
-    "lose messages": 2,
-    "wipe broker": 2,
-    "silence broker": 3,
-    "slow broker": 3,
-    "postgres immediate": 3,
-    "stall fine": 20,
-    "stray messages": 3,
-}
-"""Those of the long run; a shorter one scales them, one of each kind at least."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    at_s: float
-    kind: str
-
-
-def schedule(seed: int, seconds: float, scale: float) -> list[Fault]:
-    """Every kind `scale` times its count, at least once, at random times."""
-    chance = random.Random(seed)
-    kinds = [kind for kind, n in COUNTS.items() for _ in range(max(1, round(n * scale)))]
-    return sorted(
-        (Fault(chance.uniform(0.05, 1) * seconds, kind) for kind in kinds),
-        key=lambda fault: fault.at_s,
-    )
 
 
 @dataclass(slots=True)
@@ -77,8 +46,12 @@ class Injector:
     _later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     _stalls: list[tuple[float, list[Held], subprocess.Popen[bytes]]] = field(default_factory=list)
     _losing_until: float | None = None
+    _wanted: int = 0
 
     def inject(self, kind: str) -> None:
+        if kind == STALL_BUSY:
+            self._wanted += 1
+            return
         action, _, target = kind.partition(" ")
         self.injected.append(kind)
         if action in ("kill", "stall"):
@@ -103,6 +76,10 @@ class Injector:
         self._later = [entry for entry in self._later if entry[0] > now]
         for action in due:
             action()
+        if self._wanted and not self._stalls and (busy := self._holders()):
+            self._wanted -= 1
+            self.injected.append(STALL_BUSY)
+            self._stall(self.chance.choice(busy), STALL_BUSY)
         self._lose()
         self.stack.revive()
         self._watch()
@@ -128,6 +105,10 @@ class Injector:
 
     def _busy(self) -> str:
         """A fine worker, one that holds something where there is one."""
+        return self.chance.choice(self._holders() or FINE)
+
+    def _holders(self) -> list[str]:
+        """The fine workers that hold something."""
         try:
             with self.database.begin() as connection:
                 owners = connection.execute(
@@ -137,8 +118,7 @@ class Injector:
         except Unavailable:
             pids = set()
         running = {name: self.stack.processes.get(name) for name in FINE}
-        busy = [name for name, one in running.items() if one is not None and one.pid in pids]
-        return self.chance.choice(busy or FINE)
+        return [name for name, one in running.items() if one is not None and one.pid in pids]
 
     def _begin_loss(self) -> None:
         """Take away who would take the messages that are to be lost; see `_lose`."""

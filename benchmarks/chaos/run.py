@@ -14,8 +14,9 @@ from sqlalchemy import text
 
 from benchmarks.chaos.checks import Findings, batches_again, examine
 from benchmarks.chaos.client import Accepted, Client, Load, submit_all
-from benchmarks.chaos.faults import Fault, Injector, percentile, schedule
+from benchmarks.chaos.faults import STALL_BUSY, Injector, percentile
 from benchmarks.chaos.function import calls
+from benchmarks.chaos.plan import Fault, schedule
 from benchmarks.chaos.stack import Death, Setup, Stack, running
 from benchmarks.report import Row
 from repick.errors import Unavailable
@@ -116,9 +117,9 @@ def run_broken(broken: str, load: Load, scale: float) -> Outcome:
     Slow batches and stalls of who holds something, so that a worker comes back to a slice that
     another works on; messages that are surely lost, early, so that somebody waits for them.
     """
-    kind, count = {"fencing": ("stall fine", 8), "sweep": ("lose messages", 1)}[broken]
+    kind, count = {"fencing": (STALL_BUSY, 8), "sweep": ("lose messages", 1)}[broken]
     harm = [Fault((no + 0.5) / (count + 1) * load.seconds, kind) for no in range(count)]
-    planned = [*schedule(load.seed, load.seconds, scale), *harm]
+    planned = [*(schedule(load.seed, load.seconds, scale) if broken == "sweep" else []), *harm]
     setup = Setup(broken=broken, delay_s=0.1 if broken == "fencing" else 0.01)
     faults = sorted(planned, key=lambda fault: fault.at_s)
     return run(setup, load, faults=faults, quiet_s=60 if broken == "sweep" else 180)

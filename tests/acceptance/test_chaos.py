@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.chaos.client import Load
-from benchmarks.chaos.faults import COUNTS
+from benchmarks.chaos.plan import COUNTS
 from benchmarks.chaos.run import run
 from benchmarks.chaos.stack import Setup
 

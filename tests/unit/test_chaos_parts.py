@@ -14,8 +14,9 @@ import pytest
 
 from benchmarks.chaos.__main__ import caught
 from benchmarks.chaos.checks import Findings, batches_again
-from benchmarks.chaos.faults import COUNTS, Injector, schedule
+from benchmarks.chaos.faults import Injector
 from benchmarks.chaos.function import Call, margin
+from benchmarks.chaos.plan import COUNTS, schedule
 from benchmarks.chaos.proxy import Proxy
 from benchmarks.chaos.run import Outcome
 from benchmarks.chaos.stack import Death, Setup, Stack
