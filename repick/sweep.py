@@ -28,7 +28,16 @@ from repick.metrics import SweepFigures, serve
 from repick.queue import depth, make_app, publish, publish_embedding
 from repick.retention import Retention, ages
 from repick.settings import Settings
-from repick.store import embeddings, endings, idempotency, slices, spaces, stages, waiting
+from repick.store import (
+    embeddings,
+    endings,
+    idempotency,
+    slices,
+    spaces,
+    stages,
+    unembedded,
+    waiting,
+)
 from repick.store.database import Database
 from repick.webhooks.delivery import deliver
 
@@ -105,7 +114,7 @@ class Sweep:
 
     def _publish_embeddings(self) -> int:
         with self.database.begin() as connection:
-            filling = list(embeddings.waiting(connection))
+            filling = list(unembedded.waiting(connection))
         depths = self._depths({bulk_queue(space.queue) for space in filling})
         idle = [space for space in filling if depths.get(bulk_queue(space.queue)) == 0]
         return sum(publish_embedding(self.app, space.space_id, space.queue, 4) for space in idle)

@@ -10,7 +10,7 @@ import structlog
 from repick.content import LoadedContent
 from repick.errors import ContentError, Unavailable
 from repick.specs import fingerprint
-from repick.store import embeddings, registry, spaces
+from repick.store import embeddings, registry, spaces, unembedded
 from repick.store.embeddings import EmbedBatch
 from worker.coarse import Role
 from worker.encoding import Encoding
@@ -52,7 +52,7 @@ class Embedder:
         """Whether items wait that were claimed before in vain."""
         ours = fingerprint(self.encoding.encoder.spec)
         with self.runtime.database.read() as connection:
-            return embeddings.tried(connection, space_id, ours)
+            return unembedded.tried(connection, space_id, ours)
 
     def catch_up(self, space_id: int) -> None:
         """Embed what little still waits, so that a job finds the items put just before it.
@@ -68,7 +68,7 @@ class Embedder:
 
     def _coming(self, space_id: int) -> int:
         with self.runtime.database.read() as connection:
-            return embeddings.coming(connection, space_id)
+            return unembedded.coming(connection, space_id)
 
     def run(self, batch: EmbedBatch) -> None:
         """Commit the vectors of a claimed batch, and the reasons of items that have none.

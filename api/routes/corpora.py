@@ -16,7 +16,7 @@ from api.schemas import CORPUS_EXAMPLE, CorpusRequest
 from api.services import Services, services_of
 from api.views import CorporaOut, CorpusName, CorpusOut, ItemFailure, ModelName
 from repick.errors import Conflict, InvalidField, Unavailable
-from repick.store import corpora, embeddings, registry, spaces
+from repick.store import corpora, registry, spaces, unembedded
 
 router = APIRouter(prefix="/v1/corpora", tags=["corpora"])
 
@@ -91,7 +91,7 @@ def _show(services: Services, tenant_id: int, name: str) -> CorpusOut:
         space = spaces.of_corpus(connection, tenant_id, found.id)[0]
         encoder = registry.encoder_of(connection, space.encoder_id)
         filling = spaces.filling(connection, space)
-        failures = embeddings.failures(connection, tenant_id, space.id, FAILURES_SHOWN)
+        failures = unembedded.failures(connection, tenant_id, space.id, FAILURES_SHOWN)
         items = corpora.count_items(connection, tenant_id, found.id)
     return CorpusOut(
         name=found.name,

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.chaos.client import Load
-from benchmarks.chaos.run import run
+from benchmarks.chaos.run import Outcome, run, run_broken
 from benchmarks.chaos.scenarios import SCENARIOS, scenario
 from benchmarks.chaos.stack import Setup
 from benchmarks.report import Row, machine, print_table, write_json
@@ -21,7 +21,7 @@ LONG_MINUTES = 20.0
 
 
 def main(argv: list[str]) -> int:
-    """1 where anything was violated or a goal was missed."""
+    """1 where anything was violated or a goal was missed; of a broken system, where nothing was."""
     # Whoever ends the harness ends what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos")
@@ -41,11 +41,27 @@ def main(argv: list[str]) -> int:
     jobs = asked.jobs or max(5, round(50 * asked.minutes))
     load = Load(jobs, 50, asked.minutes * 60, asked.seed)
     print(f"seed {asked.seed}: {jobs} jobs of 50 candidates over {asked.minutes:g} minutes")
-    outcome = run(Setup(broken=asked.broken), load, min(1.0, asked.minutes / LONG_MINUTES))
-    rows = outcome.rows()
-    print(outcome.table())
+    scale = min(1.0, asked.minutes / LONG_MINUTES)
     quick = asked.minutes < LONG_MINUTES
-    return _report("chaos", rows, asked.json, quick=quick) or int(outcome.findings.violations > 0)
+    if asked.broken:
+        outcome = run_broken(asked.broken, load, scale)
+        print(outcome.table())
+        _report(f"chaos-without-{asked.broken}", outcome.rows(), asked.json, quick=quick)
+        return caught(asked.broken, outcome)
+    outcome = run(Setup(), load, scale)
+    print(outcome.table())
+    missed = _report("chaos", outcome.rows(), asked.json, quick=quick)
+    return missed or int(outcome.violations > 0)
+
+
+def caught(broken: str, outcome: Outcome) -> int:
+    """1 where the harness found nothing wrong with a system that is broken: it proves nothing."""
+    found = outcome.harm_without(broken)
+    if found:
+        print(f"without {broken}: caught, {found} times")
+    else:
+        print(f"without {broken}: NOT CAUGHT, a broken system passed", file=sys.stderr)
+    return int(not found)
 
 
 def _report(name: str, rows: list[Row], path: Path | None, *, quick: bool = False) -> int:

@@ -30,12 +30,14 @@ class Findings:
     different: int
     doubled: int
     held: int
+    overdone: int
+    """Slices of which more was committed than they have: under a token that was not theirs."""
     scored_again: int
 
     @property
     def violations(self) -> int:
         wrong = (self.lost, self.failed_unexpected, self.unfinished, self.different)
-        return sum(wrong) + self.doubled + self.held
+        return sum(wrong) + self.doubled + self.held + self.overdone
 
 
 def examine(
@@ -59,6 +61,7 @@ def examine(
         different=_wrong_scores(connection) + _wrong_rankings(connection, mine, documents),
         doubled=len(states) - len({one.id for one in accepted} & set(states)),
         held=_held(connection, two_sweeps_s),
+        overdone=_overdone(connection),
         scored_again=sum(n - 1 for n in Counter(p for call in made for p in call.pairs).values()),
     )
 
@@ -109,6 +112,11 @@ def _held(connection: Connection, two_sweeps_s: float) -> int:
             {"seconds": two_sweeps_s},
         ).scalar_one()
     )
+
+
+def _overdone(connection: Connection) -> int:
+    statement = text("SELECT count(*) FROM slice WHERE pairs_done > last - first + 1")
+    return int(connection.execute(statement).scalar_one())
 
 
 def batches_again(made: Sequence[Call], pids: Sequence[int]) -> list[int]:

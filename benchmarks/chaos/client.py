@@ -39,7 +39,7 @@ class Client:
 
     def load(self, documents: list[str]) -> None:
         """A corpus of these texts, each its own id, every one embedded."""
-        self.ask("POST", "/v1/corpora", {"name": CORPUS})
+        self.ask("POST", "/v1/corpora", {"name": CORPUS}, also=409)  # an answer was lost
         items = [{"id": one, "text": one} for one in documents]
         self.ask("PUT", f"/v1/corpora/{CORPUS}/items", {"items": items})
         deadline = time.monotonic() + PATIENCE_S
@@ -60,10 +60,14 @@ class Client:
         return one
 
     def cancel(self, one: Accepted) -> None:
-        self.ask("POST", f"/v1/jobs/{one.id}/cancel", {})
+        # Too late, or its answer was lost.
+        self.ask("POST", f"/v1/jobs/{one.id}/cancel", {}, also=409)
 
-    def ask(self, method: str, path: str, body: Any = None, key: str = "") -> Any:
-        """The answer, however often it must be asked for. Raises Unavailable on a refusal."""
+    def ask(self, method: str, path: str, body: Any = None, key: str = "", also: int = 200) -> Any:
+        """The answer, however often it must be asked for; `also` is a status that will do, too.
+
+        Raises Unavailable on a refusal.
+        """
         deadline = time.monotonic() + PATIENCE_S
         headers = {"Idempotency-Key": key} if key else {}
         while time.monotonic() < deadline:
@@ -72,7 +76,7 @@ class Client:
             except httpx.TransportError:
                 time.sleep(0.2)
                 continue
-            if answer.is_success:
+            if answer.is_success or answer.status_code == also:
                 return answer.json()
             if answer.status_code not in (429, 500, 502, 503, 504):
                 raise Unavailable(f"{method} {path}: {answer.status_code} {answer.text[:300]}")

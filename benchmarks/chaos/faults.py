@@ -1,56 +1,32 @@
-"""The faults: what each does, a seeded schedule of them, and who had what when it struck."""
+"""The faults: what each does, and who had what when it struck."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
-from benchmarks.chaos.stack import FINE, Stack
+from benchmarks.chaos.function import poisoned
+from benchmarks.chaos.stack import FINE, Death, Stack
 from repick.errors import Unavailable
 from repick.jobs import Stage
 from repick.queue import make_app, publish
 from repick.store.database import Database
 from repick.store.slices import Dispatch
+from worker.device import EXIT_DEADLINE
 
 Held = tuple[str, str, int, str]
-"""A slice as its worker held it: job, stage, number, token."""
-
-COUNTS = {
-    "kill fine": 20,
-    "kill coarse": 5,
-    "kill api": 5,
-    "kill sweep": 3,
-    "restart broker": 3,
-    "wipe broker": 2,
-    "silence broker": 3,
-    "slow broker": 3,
-    "postgres immediate": 3,
-    "stall fine": 20,
-    "stray messages": 3,
-}
-"""Those of the long run; a shorter one scales them, one of each kind at least."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    at_s: float
-    kind: str
-
-
-def schedule(seed: int, seconds: float, scale: float) -> list[Fault]:
-    """Every kind `scale` times its count, at least once, at random times."""
-    chance = random.Random(seed)
-    kinds = [kind for kind, n in COUNTS.items() for _ in range(max(1, round(n * scale)))]
-    return sorted(
-        (Fault(chance.uniform(0.05, 1) * seconds, kind) for kind in kinds),
-        key=lambda fault: fault.at_s,
-    )
+"""A slice as its worker held it: job, stage, number, owner."""
+STALL_BUSY = "stall busy"
+"""A stall that waits until a fine worker holds something."""
+LOSS_S = 15.0
+"""How long a loss of messages waits for one to lose."""
 
 
 @dataclass(slots=True)
@@ -62,21 +38,30 @@ class Injector:
     chance: random.Random
     killed: list[int] = field(default_factory=list)
     """The pids of fine workers that were killed."""
+    stalled: set[int] = field(default_factory=set)
     injected: list[str] = field(default_factory=list)
     rescues: list[tuple[str, float]] = field(default_factory=list)
     """Each orphaned slice's fault, and the seconds until it was another's or done."""
     _orphans: dict[Held, tuple[str, float]] = field(default_factory=dict)
     _later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    _stalls: list[tuple[float, list[Held], subprocess.Popen[bytes]]] = field(default_factory=list)
+    _losing_until: float | None = None
+    _wanted: int = 0
 
     def inject(self, kind: str) -> None:
+        if kind == STALL_BUSY:
+            self._wanted += 1
+            return
         action, _, target = kind.partition(" ")
         self.injected.append(kind)
         if action in ("kill", "stall"):
-            name = self.chance.choice(FINE) if target == "fine" else target
+            name = self._busy() if target == "fine" else target
             (self._kill if action == "kill" else self._stall)(name, kind)
             return
         {
             "restart broker": self.stack.restart_broker,
+            "reset broker": self.stack.proxy.reset,
+            "lose messages": self._begin_loss,
             "wipe broker": self.stack.flush_broker,
             "silence broker": self.stack.proxy.silence,
             "slow broker": self._slow,
@@ -91,13 +76,66 @@ class Injector:
         self._later = [entry for entry in self._later if entry[0] > now]
         for action in due:
             action()
+        if self._wanted and not self._stalls and (busy := self._holders()):
+            self._wanted -= 1
+            self.injected.append(STALL_BUSY)
+            self._stall(self.chance.choice(busy), STALL_BUSY)
+        self._lose()
         self.stack.revive()
         self._watch()
+        self._wake()
 
     @property
     def quiet(self) -> bool:
         """Whether no stall is going on and no orphan waits."""
-        return not self._later and not self._orphans
+        busy = self._later or self._stalls or self._orphans or self._losing_until is not None
+        return not busy
+
+    @property
+    def unexplained(self) -> list[Death]:
+        """Deaths that nothing here caused: by poison, by a deadline that passed in a stall."""
+        dead_of_poison = poisoned(self.stack.folder)
+        return [
+            one
+            for one in self.stack.deaths
+            if not (one.code == -signal.SIGKILL and one.pid in dead_of_poison)
+            and not (one.code == EXIT_DEADLINE and one.pid in self.stalled)
+            and not one.starting_without_postgres
+        ]
+
+    def _busy(self) -> str:
+        """A fine worker, one that holds something where there is one."""
+        return self.chance.choice(self._holders() or FINE)
+
+    def _holders(self) -> list[str]:
+        """The fine workers that hold something."""
+        try:
+            with self.database.begin() as connection:
+                owners = connection.execute(
+                    text("SELECT owner FROM slice WHERE state = 'claimed' AND stage = 'score'")
+                ).scalars()
+                pids = {int(owner.partition("@")[0].rpartition("-")[2]) for owner in owners}
+        except Unavailable:
+            pids = set()
+        running = {name: self.stack.processes.get(name) for name in FINE}
+        return [name for name, one in running.items() if one is not None and one.pid in pids]
+
+    def _begin_loss(self) -> None:
+        """Take away who would take the messages that are to be lost; see `_lose`."""
+        self.stack.held_back.add("coarse")
+        self._kill("coarse", "lose messages")
+        self._losing_until = time.monotonic() + LOSS_S
+
+    def _lose(self) -> None:
+        """Wipe the broker when a message waits in it that nobody can have taken."""
+        if self._losing_until is None:
+            return
+        if self.stack.waiting_messages("coarse."):
+            self.stack.flush_broker()
+        elif time.monotonic() < self._losing_until:
+            return
+        self._losing_until = None
+        self.stack.held_back.discard("coarse")
 
     def _kill(self, name: str, kind: str) -> None:
         process = self.stack.processes.get(name)
@@ -109,14 +147,24 @@ class Injector:
         self._orphaned(pid, kind)
 
     def _stall(self, name: str, kind: str) -> None:
-        """SIGSTOP until well past the lease, then SIGCONT: the worker comes back from the dead."""
+        """SIGSTOP until another has what it held, or well past the lease; then SIGCONT."""
         process = self.stack.processes.get(name)
         if process is None or process.poll() is not None:
             return
         process.send_signal(signal.SIGSTOP)
-        self._orphaned(process.pid, kind)
-        wake = time.monotonic() + self.stack.setup.lease_s * 1.5
-        self._later.append((wake, lambda: process.send_signal(signal.SIGCONT)))
+        self.stalled.add(process.pid)
+        held = self._orphaned(process.pid, kind)
+        self._stalls.append((time.monotonic() + self.stack.setup.lease_s * 1.5, held, process))
+
+    def _wake(self) -> None:
+        """Bring back from the dead who was stalled for long enough."""
+        now, asleep = time.monotonic(), []
+        for until, held, process in self._stalls:
+            if now < until and not (held and not any(one in self._orphans for one in held)):
+                asleep.append((until, held, process))
+            else:
+                process.send_signal(signal.SIGCONT)
+        self._stalls = asleep
 
     def _slow(self) -> None:
         self.stack.proxy.delay_s = 0.2
@@ -138,18 +186,20 @@ class Injector:
             publish(app, dispatch)
         app.close()
 
-    def _orphaned(self, pid: int, kind: str) -> None:
+    def _orphaned(self, pid: int, kind: str) -> list[Held]:
         with self.database.begin() as connection:
             rows = connection.execute(
                 text(
-                    "SELECT s.job_id::text, s.stage::text, s.no, s.token::text FROM slice s"
+                    "SELECT s.job_id::text, s.stage::text, s.no, s.owner FROM slice s"
                     " JOIN job ON job.id = s.job_id WHERE job.finished_at IS NULL"
                     " AND s.state = 'claimed' AND s.owner LIKE :owner"
                 ),
                 {"owner": f"%-{pid}@{os.uname().nodename}"},
             ).all()
-        for job, stage, no, token in rows:
-            self._orphans[job, stage, no, token] = (kind, time.monotonic())
+        held: list[Held] = [(row[0], row[1], row[2], row[3]) for row in rows]
+        for one in held:
+            self._orphans[one] = (kind, time.monotonic())
+        return held
 
     def _watch(self) -> None:
         if not self._orphans:
@@ -158,7 +208,7 @@ class Injector:
             with self.database.begin() as connection:
                 rows = connection.execute(
                     text(
-                        "SELECT s.job_id::text, s.stage::text, s.no, s.token::text FROM slice s"
+                        "SELECT s.job_id::text, s.stage::text, s.no, s.owner FROM slice s"
                         " JOIN job ON job.id = s.job_id"
                         " WHERE s.state = 'claimed' AND job.finished_at IS NULL"
                     )

@@ -20,6 +20,16 @@ def margin(query: str, document: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48 * 8 - 4
 
 
+def record_poisoned(folder: Path) -> None:
+    """Say that this process is about to die of what it scores."""
+    (folder / f"poisoned-{os.getpid()}").touch()
+
+
+def poisoned(folder: Path) -> set[int]:
+    """The pids of processes that died so."""
+    return {int(path.name.partition("-")[2]) for path in folder.glob("poisoned-*")}
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One batch that a scorer has computed, whether or not it was committed then."""

@@ -14,11 +14,13 @@ from sqlalchemy import text
 
 from benchmarks.chaos.checks import Findings, batches_again, examine
 from benchmarks.chaos.client import Accepted, Client, Load, submit_all
-from benchmarks.chaos.faults import Fault, Injector, percentile, schedule
+from benchmarks.chaos.faults import STALL_BUSY, Injector, percentile
 from benchmarks.chaos.function import calls
-from benchmarks.chaos.stack import Setup, Stack, running
+from benchmarks.chaos.plan import Fault, schedule
+from benchmarks.chaos.stack import Death, Setup, Stack, running
 from benchmarks.report import Row
 from repick.errors import Unavailable
+from repick.store import waiting
 from repick.store.database import Database
 
 STEP_S = 0.1
@@ -34,6 +36,21 @@ class Outcome:
     """From the last fault until the last job was final, seconds."""
     again_a_kill: tuple[int, ...]
     """For each killed fine worker, how many of its batches were scored again."""
+    forgotten: int = 0
+    """Slices that wait while their queue stands empty: nobody will ever hear of them."""
+    died: tuple[Death, ...] = ()
+    """Processes that ended by themselves, and no fault was the cause."""
+
+    @property
+    def violations(self) -> int:
+        return self.findings.violations + self.forgotten + len(self.died)
+
+    def harm_without(self, broken: str) -> int:
+        """What only the lack of this protection explains; not what a slow machine left undone."""
+        found = self.findings
+        if broken == "sweep":
+            return self.forgotten
+        return found.overdone + found.different + found.doubled + found.failed_unexpected
 
     def rows(self) -> list[Row]:
         found = self.findings
@@ -47,6 +64,9 @@ class Outcome:
             Row("unfinished", found.unfinished, "jobs", 0, "<="),
             Row("doubled", found.doubled, "jobs", 0, "<="),
             Row("leases_held", found.held, "slices", 0, "<="),
+            Row("slices_overdone", found.overdone, "slices", 0, "<="),
+            Row("forgotten", self.forgotten, "slices", 0, "<="),
+            Row("died_by_themselves", len(self.died), "processes", 0, "<="),
             Row("faults", len(self.injected), "faults"),
             Row("rescue_p99_s", percentile(waits, 0.99), "s", 45, "<="),
             Row("final_after_last_fault_s", self.final_after_s, "s", 120, "<="),
@@ -60,7 +80,8 @@ class Outcome:
             waits = [seconds for name, seconds in self.rescues if name == kind]
             p50, p99 = (f"{percentile(waits, share):.1f}" if waits else "" for share in (0.5, 0.99))
             lines.append(f"{kind:<20} {times:>5} {len(waits):>8} {p50:>7} {p99:>7}")
-        return "\n".join([*lines, f"violations: {self.findings.violations}"])
+        lines += [f"died by itself: {one.name}, with {one.code}" for one in self.died]
+        return "\n".join([*lines, f"violations: {self.violations}"])
 
 
 def run(
@@ -88,6 +109,20 @@ def run(
         finally:
             client.close()
             database.close()
+
+
+def run_broken(broken: str, load: Load, scale: float) -> Outcome:
+    """A run without `fencing` or without the `sweep`, with what that protection is there for.
+
+    Slow batches and stalls of who holds something, so that a worker comes back to a slice that
+    another works on; messages that are surely lost, early, so that somebody waits for them.
+    """
+    kind, count = {"fencing": (STALL_BUSY, 8), "sweep": ("lose messages", 1)}[broken]
+    harm = [Fault((no + 0.5) / (count + 1) * load.seconds, kind) for no in range(count)]
+    planned = [*(schedule(load.seed, load.seconds, scale) if broken == "sweep" else []), *harm]
+    setup = Setup(broken=broken, delay_s=0.1 if broken == "fencing" else 0.01)
+    faults = sorted(planned, key=lambda fault: fault.at_s)
+    return run(setup, load, faults=faults, quiet_s=60 if broken == "sweep" else 180)
 
 
 def _storm(injector: Injector, client: Client, load: Load, faults: list[Fault]) -> float:
@@ -141,6 +176,8 @@ def _outcome(
     made = calls(stack.folder)
     with injector.database.begin() as connection:
         found = examine(connection, accepted, documents, made, 2 * stack.setup.sweep_s)
+        waited_for = waiting.queues_waited_for(connection)
+    empty = [queue for queue in waited_for if not stack.waiting_messages(queue)]
     return Outcome(
         found,
         len(accepted),
@@ -148,4 +185,6 @@ def _outcome(
         tuple(injector.rescues),
         final_after,
         tuple(batches_again(made, injector.killed)),
+        sum(waited_for[queue] for queue in empty),
+        tuple(injector.unexplained),
     )

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from benchmarks.chaos.client import CORPUS, Client
-from benchmarks.chaos.function import POISON
+from benchmarks.chaos.function import POISON, poisoned
 from benchmarks.chaos.stack import FINE, Setup, Stack, running, wait_ready
 from benchmarks.chaos.steady import steady
 from benchmarks.report import Row
@@ -118,7 +118,11 @@ def scenario(name: str, times: int = 0) -> list[Row]:
         try:
             client.load([f"document {number}" for number in range(K)])
             wait_ready(stack)
-            return ask(stack, client, times or usual)
+            rows = ask(stack, client, times or usual)
+            stack.note_deaths()
+            expected = poisoned(stack.folder)
+            died = [one for one in stack.deaths if one.pid not in expected]
+            return [*rows, Row("died_by_themselves", len(died), "processes", 0, "<=")]
         finally:
             client.close()
 

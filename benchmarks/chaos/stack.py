@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,17 @@ class Setup:
         return self.deadline_s + self.margin_s
 
 
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A process that ended though nobody here had killed it."""
+
+    name: str
+    pid: int
+    code: int
+    starting_without_postgres: bool
+    """A worker that had not begun to serve, in whose life Postgres was stopped."""
+
+
 @dataclass(slots=True)
 class Stack:
     folder: Path
@@ -59,6 +70,12 @@ class Stack:
     key: str
     api_port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    deaths: list[Death] = field(default_factory=list)
+    held_back: set[str] = field(default_factory=set)
+    """Not to be started again for now."""
+    _begun: dict[int, tuple[float, int]] = field(default_factory=dict)
+    """When each process was started, and how long its log was then, by pid."""
+    _postgres_stopped: float = float("-inf")
 
     @property
     def api_url(self) -> str:
@@ -72,13 +89,18 @@ class Stack:
         role = name.split("-")[0]
         module = {"api": ["api"], "sweep": ["repick.sweep"]}
         arguments = module.get(role, ["benchmarks.chaos.worker", role])
+        self.launch(name, [sys.executable, "-m", *arguments], self._variables(name))
+
+    def launch(self, name: str, command: list[str], variables: Mapping[str, str]) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
-                env={**os.environ, **self._variables(name)},
+            before = log.tell()
+            self.processes[name] = process = subprocess.Popen(
+                command,
+                env={**os.environ, **variables},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self._begun[process.pid] = (time.monotonic(), before)
 
     def kill(self, name: str) -> int:
         """kill -9; gives the pid that it had."""
@@ -88,11 +110,22 @@ class Stack:
         return process.pid
 
     def revive(self) -> None:
-        """Start again whatever has ended, as a supervisor does."""
+        """Start again whatever has ended, as a supervisor does, and note what ended by itself."""
+        self.note_deaths()
         for name in self.names:
-            process = self.processes.get(name)
-            if process is None or process.poll() is not None:
+            if name not in self.processes and name not in self.held_back:
                 self.start(name)
+
+    def note_deaths(self) -> None:
+        for name, process in list(self.processes.items()):
+            if (code := process.poll()) is None:
+                continue
+            del self.processes[name]
+            begun, before = self._begun[process.pid]
+            log = (self.folder / f"{name}.log").read_bytes()[before:]
+            starting = name in WORKERS and b"serving" not in log
+            without = starting and self._postgres_stopped > begun
+            self.deaths.append(Death(name, process.pid, code, without))
 
     def restart_broker(self) -> None:
         """Valkey keeps nothing: a restart is a wipe, and its clients lose their connections."""
@@ -104,6 +137,11 @@ class Stack:
         with redis.Redis.from_url(self.servers.broker_url) as client:
             client.flushall()
 
+    def waiting_messages(self, prefix: str) -> int:
+        """How many wait in the queues whose names begin so."""
+        with redis.Redis.from_url(self.servers.broker_url) as client:
+            return sum(int(client.llen(key)) for key in client.keys(f"{prefix}*"))
+
     def stop_postgres_at_once(self) -> None:
         """An immediate shutdown, without a checkpoint, and a start with recovery."""
         state = State.load(self.folder)
@@ -111,6 +149,7 @@ class Stack:
         cluster = postgres.locate(self.folder, state.cluster_key)
         cluster.run("pg_ctl", "stop", "-D", str(cluster.data), "-m", "immediate", "-w")
         embedded.start(self.folder)
+        self._postgres_stopped = time.monotonic()
 
     def ready(self) -> bool:
         serving = all("serving" in tail(self.folder / f"{one}.log", 10_000) for one in WORKERS)

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import structlog
 
-from benchmarks.chaos.function import POISON, margin, record
+from benchmarks.chaos.function import POISON, margin, record, record_poisoned
 from benchmarks.fake_worker import ENCODER, retriever
 from repick.content import LoadedContent
 from repick.jobs import PairScore, Slice, bulk_queue
@@ -61,6 +62,7 @@ class PureModel:
 
     def score(self, pairs: Sequence[Pair]) -> list[PairScore]:
         if any(pair.query.startswith(POISON) for pair in pairs):
+            record_poisoned(self.folder)
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(self.delay_s * len(pairs))
         record(self.folder, [(pair.query, pair.document) for pair in pairs])
@@ -78,7 +80,11 @@ def shift_clock(seconds: float) -> None:
 
 
 def break_fencing() -> None:
-    """Let a worker whose lease is another's by now go on as if it still held it."""
+    """Let a worker whose lease is another's by now go on as if it still held it.
+
+    All claims have one token, and where even that is gone nobody minds.
+    """
+    setattr(slices, "uuid4", lambda: UUID(int=0))  # noqa: B010
     for name in ("renew", "hold", "finish"):
         setattr(slices, name, partial(_unfenced, getattr(slices, name)))
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from repick import filters
 from repick.errors import NotFound
 from repick.jobs import Slice
-from repick.store import embeddings, spaces, stages
+from repick.store import spaces, stages, unembedded
 from repick.store.spaces import Plan, Space
 
 
@@ -79,5 +79,5 @@ def search_into(
 
 def warn_of_pending(connection: Connection, held: Slice, space: Space) -> None:
     """Say on the job how many items could not be found because they wait for their vectors."""
-    if pending := embeddings.pending(connection, space.id):
+    if pending := unembedded.pending(connection, space.id):
         stages.warn(connection, held.job_id, "items_pending", items=pending)

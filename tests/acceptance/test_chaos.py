@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.chaos.client import Load
-from benchmarks.chaos.faults import COUNTS
+from benchmarks.chaos.plan import COUNTS
 from benchmarks.chaos.run import run
 from benchmarks.chaos.stack import Setup
 
@@ -16,4 +16,4 @@ def test_a_storm_of_every_fault_loses_and_changes_nothing() -> None:
     outcome = run(Setup(), Load(jobs=25, k=50, seconds=45, seed=7, cancelled=2), scale=0)
     assert set(outcome.injected) == set(COUNTS)
     assert outcome.accepted == 25
-    assert outcome.findings.violations == 0, outcome.table()
+    assert outcome.violations == 0, outcome.table()

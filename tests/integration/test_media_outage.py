@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from repick.content import Content, Media
 from repick.jobs import JobState, Stage
-from repick.store import contents, corpora, embeddings
+from repick.store import contents, corpora, embeddings, unembedded
 from repick.store.corpora import NewItem
 from tests.integration.pipeline import Pipeline
 from worker.tasks import embed_batch
@@ -94,7 +94,7 @@ def test_item_whose_image_was_missing_is_tried_again_later(pipeline: Pipeline) -
     missing.rename(folder / "aside")
     embed(pipeline)
     with pipeline.database.begin() as connection:
-        failed = embeddings.failures(connection, pipeline.tenant_id, pipeline.space_id, 9)
+        failed = unembedded.failures(connection, pipeline.tenant_id, pipeline.space_id, 9)
         assert failed == [("red", "media_missing")]
         assert embeddings.retry(connection) == 0
     (folder / "aside").rename(missing)

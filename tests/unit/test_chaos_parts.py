@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import socket
+import sys
 import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.chaos.checks import batches_again
-from benchmarks.chaos.faults import COUNTS, schedule
+from benchmarks.chaos.__main__ import caught
+from benchmarks.chaos.checks import Findings, batches_again
+from benchmarks.chaos.faults import Injector
 from benchmarks.chaos.function import Call, margin
+from benchmarks.chaos.plan import COUNTS, schedule
 from benchmarks.chaos.proxy import Proxy
+from benchmarks.chaos.run import Outcome
+from benchmarks.chaos.stack import Death, Setup, Stack
+from worker.device import EXIT_DEADLINE
 
 
 def test_the_function_is_pure_and_tells_pairs_apart() -> None:
@@ -47,6 +57,68 @@ def test_a_silenced_connection_stays_open_and_a_new_one_works() -> None:
                 _asked(first)
             with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as second:
                 assert _asked(second) == b"ping"
+
+
+NOTHING = Findings(
+    lost=0,
+    failed_unexpected=0,
+    unfinished=0,
+    different=0,
+    doubled=0,
+    held=0,
+    overdone=0,
+    scored_again=7,
+)
+
+
+def outcome(findings: Findings, *died: Death, forgotten: int = 0) -> Outcome:
+    return Outcome(findings, 1, (), (), 0.0, (), forgotten, died)
+
+
+def test_a_broken_system_in_which_nothing_is_found_is_no_success(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    died = Death("fine-1", 7, 1, starting_without_postgres=False)
+    assert caught("sweep", outcome(NOTHING)) == 1
+    assert "NOT CAUGHT" in capsys.readouterr().err
+    for broken in ("sweep", "fencing"):  # neither explains these
+        assert caught(broken, outcome(replace(NOTHING, unfinished=9, held=2), died)) == 1
+    assert caught("sweep", outcome(NOTHING, forgotten=1)) == 0
+    assert caught("fencing", outcome(NOTHING, forgotten=1)) == 1
+    assert caught("fencing", outcome(replace(NOTHING, overdone=1))) == 0
+
+
+def test_a_death_that_nobody_caused_is_a_violation_and_is_named() -> None:
+    assert outcome(NOTHING).violations == 0
+    one = outcome(NOTHING, Death("sweep", 7, 1, starting_without_postgres=False))
+    assert one.violations == 1
+    assert "died by itself: sweep, with 1" in one.table()
+    row = next(row for row in one.rows() if row.metric == "died_by_themselves")
+    assert row.met is False
+
+
+def test_deaths_are_told_from_those_that_the_harness_caused(tmp_path: Path) -> None:
+    """Real processes that end in these ways; only what nobody caused is left."""
+    ends = {
+        "api": "import sys; sys.exit(3)",
+        "fine-1": "import os; os.kill(os.getpid(), 9)",
+        "fine-2": "import os; os.kill(os.getpid(), 9)",
+        "fine-3": f"import os; os._exit({EXIT_DEADLINE})",
+        "coarse": f"import os; os._exit({EXIT_DEADLINE})",
+    }
+    none: Any = None  # servers, proxy and database are not asked
+    stack = Stack(tmp_path, Setup(), none, none, key="")
+    for name, code in ends.items():
+        stack.launch(name, [sys.executable, "-c", code], {})
+    injector = Injector(stack, none, random.Random(1))
+    pids = {name: process.pid for name, process in stack.processes.items()}
+    (tmp_path / f"poisoned-{pids['fine-1']}").touch()
+    injector.stalled.add(pids["fine-3"])
+    for process in stack.processes.values():
+        process.wait(20)
+    stack.note_deaths()
+    assert {one.name for one in injector.unexplained} == {"api", "fine-2", "coarse"}
+    assert stack.processes == {}
 
 
 def _asked(one: socket.socket) -> bytes:

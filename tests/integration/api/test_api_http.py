@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from api.problems import DOCS_POLICY, SECURITY_HEADERS
 from repick.settings import Settings
 from repick.store import keys
 from tests.integration.api.harness import NewTenant, Tenant, problem, submit
@@ -179,6 +180,34 @@ def test_no_answer_allows_other_origins(tenant: Tenant) -> None:
     response = tenant.http.get("/v1/jobs", headers={"Origin": "https://example.com"})
     assert response.headers["x-content-type-options"] == "nosniff"
     assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/jobs", 200),
+        ("POST", "/v1/corpora", 415),
+        ("GET", "/v1/nothing", 404),
+        ("DELETE", "/v1/jobs", 405),
+        ("GET", "/v1/jobs?limit=x", 422),
+        ("GET", "/v1/jobs?cursor=x", 400),
+        ("GET", "/livez", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/docs", 200),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_every_answer_has_the_security_headers(
+    base_url: str, tenant: Tenant, method: str, path: str, status: int, known: bool
+) -> None:
+    headers = dict(tenant.http.headers) if known else {}
+    response = httpx.request(method, base_url + path, headers=headers)
+    closed = not known and path.startswith("/v1/") and status not in (404, 405)
+    assert response.status_code == (401 if closed else status), response.text
+    own = {"Content-Security-Policy": DOCS_POLICY} if path == "/docs" else {}
+    for name, value in (SECURITY_HEADERS | own).items():
+        assert response.headers.get_list(name) == [value]
 
 
 def test_health_and_figures_need_no_key_and_hold_none(
