@@ -50,7 +50,7 @@ class Outcome:
         found = self.findings
         if broken == "sweep":
             return self.forgotten
-        return found.overdone + found.different + found.doubled + found.failed_unexpected
+        return found.overdone + found.different + found.doubled
 
     def rows(self) -> list[Row]:
         found = self.findings
