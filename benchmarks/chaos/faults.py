@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import text
 
@@ -175,11 +176,8 @@ class Injector:
 
     def _stray(self) -> None:
         """Every live job's messages once more, of all stages, in any order."""
-        with self.database.begin() as connection:
-            rows = connection.execute(
-                text("SELECT job_id, stage::text, queue FROM slice LIMIT 300")
-            )
-            found = [Dispatch(row.job_id, Stage(row.stage), row.queue, 2) for row in rows]
+        rows = self._rows("SELECT job_id, stage::text, queue FROM slice LIMIT 300")
+        found = [Dispatch(row.job_id, Stage(row.stage), row.queue, 2) for row in rows]
         self.chance.shuffle(found)
         app = make_app(self.stack.servers.broker_url)
         for dispatch in found:
@@ -187,19 +185,26 @@ class Injector:
         app.close()
 
     def _orphaned(self, pid: int, kind: str) -> list[Held]:
-        with self.database.begin() as connection:
-            rows = connection.execute(
-                text(
-                    "SELECT s.job_id::text, s.stage::text, s.no, s.owner FROM slice s"
-                    " JOIN job ON job.id = s.job_id WHERE job.finished_at IS NULL"
-                    " AND s.state = 'claimed' AND s.owner LIKE :owner"
-                ),
-                {"owner": f"%-{pid}@{os.uname().nodename}"},
-            ).all()
+        rows = self._rows(
+            "SELECT s.job_id::text, s.stage::text, s.no, s.owner FROM slice s"
+            " JOIN job ON job.id = s.job_id WHERE job.finished_at IS NULL"
+            " AND s.state = 'claimed' AND s.owner LIKE :owner",
+            owner=f"%-{pid}@{os.uname().nodename}",
+        )
         held: list[Held] = [(row[0], row[1], row[2], row[3]) for row in rows]
         for one in held:
             self._orphans[one] = (kind, time.monotonic())
         return held
+
+    def _rows(self, statement: str, **bind: object) -> Sequence[Any]:
+        """Asked again where Postgres went away a moment ago: a pooled connection may not know."""
+        for _ in range(100):
+            try:
+                with self.database.begin() as connection:
+                    return connection.execute(text(statement), bind).all()
+            except Unavailable:
+                time.sleep(0.1)
+        raise Unavailable("the database did not come back")
 
     def _watch(self) -> None:
         if not self._orphans:
