@@ -33,6 +33,8 @@ def rows(
     Parameters are written `%(name)s`, with a cast where Postgres cannot tell a string's type.
     Raises what SQLAlchemy raises, and like it gives up a connection that broke.
     """
+    if not connection.in_transaction():  # as `execute` would: who commits must find something begun
+        connection.begin()
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     try:
         cursor = driver.cursor(row_factory=(lambda _: make) if make else namedtuple_row)
