@@ -15,11 +15,14 @@ BLENDS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 def rows(asked: Asked, qrels: Qrels, k: int) -> dict[str, dict[str, float]]:
-    """Measures by variant: coarse only, every depth up to `k`, every blend at `k`."""
+    """Measures by variant: coarse only, every depth up to `k`, every blend at `k`.
+
+    Without blends where the readout has no margin to blend (`paper`).
+    """
     found = {"coarse only": means(per_query(qrels, asked.coarse()))}
     for depth in (one for one in DEPTHS if one <= k):
         found[f"k {depth}"] = _measured(asked, qrels, depth, 0.0)
-    for blend in BLENDS:
+    for blend in () if readout_of(asked.scorer) is Readout.PAPER else BLENDS:
         found[f"blend {blend:g}"] = _measured(asked, qrels, k, blend)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,8 @@ def test_another_k_and_another_blend_from_the_same_scores(dataset: Dataset, aske
     assert "k 50" not in found
     assert found["blend 0"] == found["k 20"]
     assert found["coarse only"]["R@1"] == 0.5
+    without = rows(replace(asked, scorer="m:paper:plain"), dataset.qrels, 20)
+    assert set(without) == {"coarse only", "k 5", "k 10", "k 20"}, "it has no margin to blend"
 
 
 def test_the_papers_readout_is_reordered_by_score_then_entropy() -> None:
