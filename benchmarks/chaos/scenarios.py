@@ -52,6 +52,7 @@ def sigterm(stack: Stack, client: Client, times: int) -> list[Row]:
     for number in range(times):
         jobs += [client.submit(f"term {number} {one}", K, "succeed").id for one in range(3)]
         name = FINE[number % len(FINE)]
+        stack.wait_serving(name)  # one that still loads its model just ends
         process = stack.processes.pop(name)
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)

@@ -158,6 +158,15 @@ class Stack:
         except httpx.HTTPError:
             return False
 
+    def wait_serving(self, name: str, within_s: float = 240) -> None:
+        """Until this start of a worker serves. Raises Unavailable."""
+        _, before = self._begun[self.processes[name].pid]
+        deadline = time.monotonic() + within_s
+        while b"serving" not in (self.folder / f"{name}.log").read_bytes()[before:]:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{name} does not serve after {within_s:g} s")
+            time.sleep(0.05)
+
     def stop(self) -> None:
         for process in self.processes.values():
             process.send_signal(signal.SIGCONT)
