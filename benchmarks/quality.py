@@ -60,7 +60,7 @@ class Sizes:
     reported: tuple[str, ...]
 
 
-FULL, QUICK = Sizes(FAMILIES, 200, None, REPORTED), Sizes(30, 30, 60, ())
+FULL, QUICK = Sizes(FAMILIES, 200, None, REPORTED), Sizes(20, 12, 40, ())
 
 
 @dataclass(frozen=True, slots=True)
