@@ -39,7 +39,7 @@ class Sizes:
     single: int
 
 
-FULL, QUICK = Sizes(15.0, 15.0, 200), Sizes(4.0, 4.0, 40)
+FULL, QUICK = Sizes(15.0, 15.0, 200), Sizes(1.5, 3.0, 40)
 
 
 @dataclass(slots=True)

@@ -58,7 +58,7 @@ def make_app(broker_url: str, queues: Sequence[str] = ()) -> Celery:
             "visibility_timeout": 3600,
             "queue_order_strategy": "priority",
             "socket_connect_timeout": 2.0,
-            "socket_timeout": 30.0,
+            "socket_timeout": 5.0,
             "socket_keepalive": True,
             "health_check_interval": 10,
             # Nothing is tried again below Celery and kombu: a worker's subscription would connect
