@@ -161,7 +161,7 @@ def _edits(scene: Scene, rng: random.Random) -> Iterator[Composed]:
 
 def _told(scene: Scene) -> str:
     """All figures; after an edit two of them may stand in no clear relation."""
-    mentions = tuple(Mention(each.colour, each.shape) for each in scene.figures)
+    mentions = tuple(Mention(each.colour, each.shape, each.size) for each in scene.figures)
     relation = relation_between(*scene.figures[:2]) if len(scene.figures) > 1 else None
     return write(Description(mentions, relation), 0).text
 

@@ -99,7 +99,7 @@ def publish_embedding(app: Celery, space_id: int, encoder_queue: str, count: int
 
 
 def send(app: Celery, messages: Sequence[Message]) -> bool:
-    """Send messages, together where the app serves no queue; False where not all were taken."""
+    """Send messages in one round trip; False where the broker did not take all of them."""
     try:
         try:
             _send(app, messages)
