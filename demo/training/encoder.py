@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from demo.training.collate import MEAN, STD
 from demo.training.command import arguments
@@ -26,7 +26,7 @@ from demo.training.encoder_model import Contrast, EncoderTrainer, build_encoder
 from demo.training.feed import feed
 from demo.training.recipe import ENCODERS, SIDE, EncoderRecipe
 from demo.training.run import Run
-from demo.training.vocabulary import encoder_tokenizer
+from demo.training.vocabulary import encoder_tokenizer, of_run
 from worker.coarse import FAMILIES
 from worker.coarse_text import TextEncoder
 
@@ -113,13 +113,8 @@ def _model(recipe: EncoderRecipe, tokenizer: CLIPTokenizer, begin_with: Path | N
 
 
 def _tokenizer(folder: Path, recipe: EncoderRecipe, begin_with: Path | None) -> CLIPTokenizer:
-    """Learned once a run: a resumed one must not depend on what the texts have become since."""
-    saved: Any = begin_with or folder / "tokenizer"
-    if not (saved / "tokenizer.json").exists():
-        made = encoder_tokenizer(recipe.size.merges, emoji=recipe.emoji > 0)
-        made.save_pretrained(saved)
-    auto: Any = AutoTokenizer
-    tokenizer: CLIPTokenizer = auto.from_pretrained(saved, local_files_only=True)
+    make = functools.partial(encoder_tokenizer, recipe.size.merges, emoji=recipe.emoji > 0)
+    tokenizer: CLIPTokenizer = of_run(folder, begin_with, make)
     return tokenizer
 
 

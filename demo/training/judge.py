@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, Qwen2Tokenizer
+from transformers import Qwen2Tokenizer
 
 from demo.data.scenes import Split
 from demo.training.batches import Maker
@@ -27,7 +27,7 @@ from demo.training.judge_model import JudgeTrainer, Outcome, build_judge
 from demo.training.recipe import JUDGES, MERGE, PATCH, SIDE, JudgeRecipe, Stage
 from demo.training.run import Run
 from demo.training.speech import Speech
-from demo.training.vocabulary import judge_tokenizer
+from demo.training.vocabulary import judge_tokenizer, of_run
 
 VALIDATION = Stage("validation", 1, 2, (0.1, 0.4, 0.5), (0.3, 0, 0.7))
 VALIDATION_PICTURES = 32
@@ -175,13 +175,9 @@ def _model(recipe: JudgeRecipe, tokenizer: Qwen2Tokenizer, begin_with: Path | No
 def tokenizer_of(
     folder: Path, recipe: JudgeRecipe, begin_with: Path | None = None
 ) -> Qwen2Tokenizer:
-    """Learned once a run: a resumed one must not depend on what the texts have become since."""
-    saved: Any = begin_with or folder / "tokenizer"
-    if not (saved / "tokenizer.json").exists():
-        emoji = any(stage.items[2] for stage in recipe.stages)
-        judge_tokenizer(recipe.size.merges, emoji=emoji).save_pretrained(saved)
-    auto: Any = AutoTokenizer
-    tokenizer: Qwen2Tokenizer = auto.from_pretrained(saved, local_files_only=True)
+    emoji = any(stage.items[2] for stage in recipe.stages)
+    make = functools.partial(judge_tokenizer, recipe.size.merges, emoji=emoji)
+    tokenizer: Qwen2Tokenizer = of_run(folder, begin_with, make)
     return tokenizer
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-from transformers import CLIPTokenizer, Qwen2Tokenizer
+from transformers import AutoTokenizer, CLIPTokenizer, Qwen2Tokenizer
 
 from demo.data.emoji import load_catalogue
 from demo.data.scenes import TEMPLATES, Edit, Split, compose, describe, sample_scene, write
@@ -50,6 +52,19 @@ def judge_tokenizer(merges: int, *, emoji: bool) -> Qwen2Tokenizer:
 def encoder_tokenizer(merges: int, *, emoji: bool) -> CLIPTokenizer:
     """CLIP's tokenizer with so many merges, learned from captions and emoji names."""
     return clip_tokenizer(list(_texts(emoji)), merges)
+
+
+def of_run(folder: Path, begin_with: Path | None, make: Callable[[], Any]) -> Any:
+    """The tokenizer of a run: that of the model it begins with, or one made once and kept in
+    `folder`, since a resumed run must not depend on what the texts have become.
+
+    Raises ValueError where `begin_with` has none.
+    """
+    saved: Any = begin_with or folder / "tokenizer"
+    if not begin_with and not (saved / "tokenizer.json").exists():
+        make().save_pretrained(saved)
+    auto: Any = AutoTokenizer
+    return auto.from_pretrained(saved, local_files_only=True)
 
 
 def _texts(emoji: bool) -> Iterator[str]:

@@ -97,6 +97,40 @@ def test_a_paused_run_goes_on_to_the_same_weights(judge_run: Path, tmp_path: Pat
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+@pytest.mark.parametrize("trained", ["judge", "encoder"])
+def test_a_run_begins_with_a_trained_models_weights_and_tokenizer(
+    trained: str, judge_run: Path, encoder_run: Path, tmp_path: Path
+) -> None:
+    still = {"rate": 0.0, "steps": 1}  # one step that changes nothing
+    if trained == "judge":
+        given, gentle = judge_run / "model", JUDGES["smoke"].continued()
+        recipe = replace(gentle, budget=replace(gentle.budget, **still))
+        judge.train(tmp_path, recipe, CPU, seed=2, begin_with=given)
+    else:
+        given, smoke = encoder_run / "model", ENCODERS["smoke"]
+        changed = replace(smoke, budget=replace(smoke.budget, **still))
+        encoder.train(tmp_path, changed, CPU, seed=2, begin_with=given)
+    before, after = (load_file(one / "model.safetensors") for one in (given, tmp_path / "model"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    words = [(one / "tokenizer.json").read_text() for one in (given, tmp_path / "model")]
+    assert words[0] == words[1]
+
+
+def test_a_run_does_not_begin_with_what_it_cannot_use(judge_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tokenizer"):
+        judge.train(tmp_path, JUDGES["smoke"], CPU, seed=1, begin_with=tmp_path)
+    size = replace(JUDGES["smoke"].size, layers=8)
+    with pytest.raises(ValueError, match="not a judge of this size"):
+        judge.train(
+            tmp_path,
+            replace(JUDGES["smoke"], size=size),
+            CPU,
+            seed=1,
+            begin_with=judge_run / "model",
+        )
+
+
 def test_a_run_whose_time_ends_first_comes_to_its_last_stage(tmp_path: Path) -> None:
     smoke = JUDGES["smoke"]
     short = replace(smoke, budget=replace(smoke.budget, steps=100_000, minutes=0.08, log_every=1))
