@@ -1,4 +1,4 @@
-"""A steady load without faults: memory, the broker's keys and dead rows must not grow."""
+"""A steady load without faults: memory, broker keys and dead rows must not grow, nor a backlog."""
 
 from __future__ import annotations
 
@@ -51,9 +51,21 @@ def steady(stack: Stack, client: Client, minutes: int) -> list[Row]:
                 client.submit(f"steady {len(samples)} {number}", K, "succeed")
             samples.append(_sample(stack, database))
             time.sleep(max(0.0, started + SAMPLE_S - time.monotonic()))
+        return [*_rows(samples), Row("steady_unfinished", _unfinished(database), "jobs", 0, "<=")]
     finally:
         database.close()
-    return _rows(samples)
+
+
+def _unfinished(database: Database) -> int:
+    """Jobs that have not succeeded a minute after the last submit."""
+    deadline = time.monotonic() + 60
+    while True:
+        with database.begin() as connection:
+            statement = text("SELECT count(*) FROM job WHERE state <> 'succeeded'")
+            left = int(connection.execute(statement).scalar_one())
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.5)
 
 
 def _sample(stack: Stack, database: Database) -> Sample:
