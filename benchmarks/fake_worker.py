@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from repick.content import LoadedContent
@@ -36,8 +35,6 @@ from worker.tasks import coarse_tasks, fine_tasks
 DIMENSION = 512
 ENCODER = EncoderSpec("free-encoder", "free", "w", "t", DIMENSION, untrained=True)
 SCORER = ScorerSpec("free-scorer", "free", "w", "t", untrained=True)
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +104,12 @@ def main(role: str) -> int:
     queues = coarse_queues(base) if role == "coarse" else [base, bulk_queue(base)]
     with opened(settings, role, queues) as runtime:
         encoder, fine = registered(runtime)
-        log.info("serving", model="none")
         if role == "coarse":
             coarse_tasks(runtime.app, retriever(runtime), [encoder])
-            consume(runtime, partial(registry.encoders_served, ids=[encoder]))
+            consume(runtime, partial(registry.encoders_served, ids=[encoder]), model="none")
         else:
             fine_tasks(runtime.app, scorer(runtime), [fine])
-            consume(runtime, partial(registry.scorers_served, ids=[fine]))
+            consume(runtime, partial(registry.scorers_served, ids=[fine]), model="none")
     return 0
 
 

@@ -64,8 +64,9 @@ def coarse(settings: Settings) -> int:
         pace = Pace(settings.embed_batch * IMAGE_COST, first=IMAGE_COST)
         encoding = Encoding(runtime, encoder, pace)
         coarse_tasks(runtime.app, Retriever(runtime, encoding, Embedder(runtime, encoding)), ids)
-        log.info("serving", encoder=encoder.spec.name, fingerprint=fingerprint(encoder.spec)[:12])
-        consume(runtime, partial(registry.encoders_served, ids=ids))
+        short = fingerprint(encoder.spec)[:12]
+        served = partial(registry.encoders_served, ids=ids)
+        consume(runtime, served, encoder=encoder.spec.name, fingerprint=short)
     return 0
 
 
@@ -92,8 +93,8 @@ def fine(settings: Settings) -> int:
             runtime, model, specs, provenance_id, pace, lambda: model.engine.batch_tokens
         )
         fine_tasks(runtime.app, scorer, ids)
-        log.info("serving", model=checkpoint.name, scorers=len(specs))
-        consume(runtime, partial(registry.scorers_served, ids=ids))
+        served = partial(registry.scorers_served, ids=ids)
+        consume(runtime, served, model=checkpoint.name, scorers=len(specs))
     return 0
 
 

@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
 from celery.exceptions import SecurityWarning
+from celery.signals import worker_ready
 from prometheus_client import CollectorRegistry
 
 from repick import telemetry
@@ -20,6 +22,8 @@ from repick.store.tenancy import Role
 from worker.device import Device
 from worker.heartbeat import heartbeat
 from worker.runtime import Runtime, owner_name
+
+log = structlog.get_logger(__name__)
 
 SWITCH_S = 0.001
 """How long a thread keeps the interpreter while others wait: threads that prepare come back from
@@ -47,8 +51,17 @@ def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Run
         database.close()
 
 
-def consume(runtime: Runtime, served: Callable[[Connection], None]) -> None:
-    """Serve until SIGTERM, with a heartbeat that tells what; what has begun is finished first."""
+def consume(runtime: Runtime, served: Callable[[Connection], None], **facts: object) -> None:
+    """Serve until SIGTERM, with a heartbeat that tells what; what has begun is finished first.
+
+    `serving` is logged, with these facts, once it is true: from then on SIGTERM is a request.
+    """
+
+    def ready(**_: object) -> None:
+        worker_ready.disconnect(ready)  # it comes again with every connection to the broker
+        log.info("serving", **facts)
+
+    worker_ready.connect(ready, weak=False)
     threads = runtime.settings.worker_threads
     sys.setswitchinterval(SWITCH_S)
     arguments = ["--quiet", "worker", "--pool=threads", f"--concurrency={threads}"]

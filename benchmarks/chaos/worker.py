@@ -113,8 +113,7 @@ def _coarse(runtime: Runtime) -> None:
     with runtime.database.begin() as connection:
         ids = [registry.register_encoder(connection, ENCODER)]
     coarse_tasks(runtime.app, retriever(runtime), ids)
-    log.info("serving", model="none")
-    consume(runtime, partial(registry.encoders_served, ids=ids))
+    consume(runtime, partial(registry.encoders_served, ids=ids), model="none")
 
 
 def _fine(runtime: Runtime) -> None:
@@ -125,8 +124,7 @@ def _fine(runtime: Runtime) -> None:
     specs = {fingerprint(SCORER): SCORER}
     pace = Pace(runtime.settings.batch_pairs, first=runtime.settings.batch_pairs)
     fine_tasks(runtime.app, SliceScorer(runtime, model, specs, provenance_id, pace), ids)
-    log.info("serving", model="pure")
-    consume(runtime, partial(registry.scorers_served, ids=ids))
+    consume(runtime, partial(registry.scorers_served, ids=ids), model="pure")
 
 
 if __name__ == "__main__":
