@@ -106,11 +106,9 @@ def main(role: str) -> int:
         encoder, fine = registered(runtime)
         if role == "coarse":
             coarse_tasks(runtime.app, retriever(runtime), [encoder])
-            consume(runtime, partial(registry.encoders_served, ids=[encoder]), model="none")
-        else:
-            fine_tasks(runtime.app, scorer(runtime), [fine])
-            consume(runtime, partial(registry.scorers_served, ids=[fine]), model="none")
-    return 0
+            return consume(runtime, partial(registry.encoders_served, ids=[encoder]), model="none")
+        fine_tasks(runtime.app, scorer(runtime), [fine])
+        return consume(runtime, partial(registry.scorers_served, ids=[fine]), model="none")
 
 
 def _vector(text: str) -> NDArray[np.float32]:

@@ -66,8 +66,7 @@ def coarse(settings: Settings) -> int:
         coarse_tasks(runtime.app, Retriever(runtime, encoding, Embedder(runtime, encoding)), ids)
         short = fingerprint(encoder.spec)[:12]
         served = partial(registry.encoders_served, ids=ids)
-        consume(runtime, served, encoder=encoder.spec.name, fingerprint=short)
-    return 0
+        return consume(runtime, served, encoder=encoder.spec.name, fingerprint=short)
 
 
 def fine(settings: Settings) -> int:
@@ -94,8 +93,7 @@ def fine(settings: Settings) -> int:
         )
         fine_tasks(runtime.app, scorer, ids)
         served = partial(registry.scorers_served, ids=ids)
-        consume(runtime, served, model=checkpoint.name, scorers=len(specs))
-    return 0
+        return consume(runtime, served, model=checkpoint.name, scorers=len(specs))
 
 
 def _passing(model: FineModel) -> list[ScorerSpec]:

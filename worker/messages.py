@@ -70,19 +70,47 @@ def _is_id(task: str, value: object) -> bool:
 
 
 class OwnMessages(Consumer):  # type: ignore[misc]
-    """Celery's consumer behind `refusal`: what is refused is taken off the queue, and logged."""
+    """Celery's consumer behind `refusal`: what is refused is taken off the queue, and logged.
+
+    It also outlives a connection that ends again while it is being closed, where kombu raises an
+    AttributeError of a channel without a client, and Celery would end the worker.
+    """
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
         handle = super().create_task_handler(*args, **kwargs)
 
         def received(message: Message) -> None:
+            settles: Any = message
+            settles.ack_log_error = while_open(message, message.ack_log_error)
+            settles.reject_log_error = while_open(message, message.reject_log_error)
             reason = refusal(message)
             if reason is None:
                 handle(message)
                 return
             log.warning("message refused", reason=reason)
-            message.reject_log_error(  # type: ignore[no-untyped-call]
-                logging.getLogger(__name__), self.connection_errors
-            )
+            settles.reject_log_error(logging.getLogger(__name__), self.connection_errors)
 
         return received
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        try:
+            super().on_connection_error_after_connected(exc)
+        except AttributeError as unexpected:  # the rest of it is for what we do not use
+            log.warning("the connection had ended already", reason=str(unexpected))
+
+
+def while_open(message: Message, settle: Callable[..., None]) -> Callable[..., None]:
+    """Acknowledge or reject a message, or let it be where its channel has lost its connections.
+
+    It comes again from whoever finds it unacknowledged, and then finds nothing to do.
+    """
+
+    def settled(*args: Any, **kwargs: Any) -> None:
+        try:
+            settle(*args, **kwargs)
+        except AttributeError:
+            if message.channel.connection is not None:
+                raise
+            log.info("not acknowledged: the connection is gone")
+
+    return settled

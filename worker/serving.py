@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
+from celery.concurrency import get_implementation
 from celery.exceptions import SecurityWarning
 from celery.signals import worker_ready
 from prometheus_client import CollectorRegistry
@@ -51,10 +52,11 @@ def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Run
         database.close()
 
 
-def consume(runtime: Runtime, served: Callable[[Connection], None], **facts: object) -> None:
+def consume(runtime: Runtime, served: Callable[[Connection], None], **facts: object) -> int:
     """Serve until SIGTERM, with a heartbeat that tells what; what has begun is finished first.
 
-    `serving` is logged, with these facts, once it is true: from then on SIGTERM is a request.
+    `serving` is logged, with these facts, once it is true: from then on SIGTERM is a request. Gives
+    the exit code: 0 where it was asked to end.
     """
 
     def ready(**_: object) -> None:
@@ -62,13 +64,19 @@ def consume(runtime: Runtime, served: Callable[[Connection], None], **facts: obj
         log.info("serving", **facts)
 
     worker_ready.connect(ready, weak=False)
-    threads = runtime.settings.worker_threads
     sys.setswitchinterval(SWITCH_S)
-    arguments = ["--quiet", "worker", "--pool=threads", f"--concurrency={threads}"]
     # Its warning about root is about pickled messages, which are refused.
     warnings.simplefilter("ignore", SecurityWarning)
-    # Workers have nothing to tell each other: what they share is in Postgres.
-    alone = ["--without-mingle", "--without-gossip"]
-    options = ["--loglevel=WARNING", f"--hostname={runtime.owner}", *alone]
+    worker = runtime.app.Worker(
+        hostname=runtime.owner,
+        pool_cls=get_implementation("threads"),
+        concurrency=runtime.settings.worker_threads,
+        loglevel="WARNING",
+        quiet=True,
+        # Workers have nothing to tell each other: what they share is in Postgres.
+        without_mingle=True,
+        without_gossip=True,
+    )
     with heartbeat(runtime.database, served):
-        runtime.app.worker_main([*arguments, *options])
+        worker.start()
+    return int(worker.exitcode or 0)

@@ -80,7 +80,7 @@ class Outcome:
             waits = [seconds for name, seconds in self.rescues if name == kind]
             p50, p99 = (f"{percentile(waits, share):.1f}" if waits else "" for share in (0.5, 0.99))
             lines.append(f"{kind:<20} {times:>5} {len(waits):>8} {p50:>7} {p99:>7}")
-        lines += [f"died by itself: {one.name}, with {one.code}" for one in self.died]
+        lines += [f"died by itself: {one.name}, with {one.code}\n{one.last}" for one in self.died]
         return "\n".join([*lines, f"violations: {self.violations}"])
 
 

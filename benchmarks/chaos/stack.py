@@ -28,6 +28,7 @@ from repick.store.keys import create_key, ensure_tenant
 
 FINE = ("fine-1", "fine-2", "fine-3")
 WORKERS = ("coarse", *FINE)
+LAST_BYTES = 4000
 SKEWED = "fine-3"
 """Its wall clock is an hour ahead."""
 
@@ -59,6 +60,8 @@ class Death:
     code: int
     starting_without_postgres: bool
     """A worker that had not begun to serve, in whose life Postgres was stopped."""
+    last: str = ""
+    """The end of its log."""
 
 
 @dataclass(slots=True)
@@ -125,7 +128,8 @@ class Stack:
             log = (self.folder / f"{name}.log").read_bytes()[before:]
             starting = name in WORKERS and b"serving" not in log
             without = starting and self._postgres_stopped > begun
-            self.deaths.append(Death(name, process.pid, code, without))
+            last = log[-LAST_BYTES:].decode(errors="replace")
+            self.deaths.append(Death(name, process.pid, code, without, last))
 
     def restart_broker(self) -> None:
         """Valkey keeps nothing: a restart is a wipe, and its clients lose their connections."""

@@ -105,18 +105,17 @@ def main(role: str) -> int:
     base = ENCODER.queue if role == "coarse" else SCORER.queue
     queues = coarse_queues(base) if role == "coarse" else [base, bulk_queue(base)]
     with opened(settings, role, queues) as runtime:
-        (_coarse if role == "coarse" else _fine)(runtime)
-    return 0
+        return (_coarse if role == "coarse" else _fine)(runtime)
 
 
-def _coarse(runtime: Runtime) -> None:
+def _coarse(runtime: Runtime) -> int:
     with runtime.database.begin() as connection:
         ids = [registry.register_encoder(connection, ENCODER)]
     coarse_tasks(runtime.app, retriever(runtime), ids)
-    consume(runtime, partial(registry.encoders_served, ids=ids), model="none")
+    return consume(runtime, partial(registry.encoders_served, ids=ids), model="none")
 
 
-def _fine(runtime: Runtime) -> None:
+def _fine(runtime: Runtime) -> int:
     model: Any = PureModel(Path(os.environ["CHAOS_LOG"]), float(os.environ["CHAOS_DELAY_S"]))
     with runtime.database.begin() as connection:
         ids = [registry.register_scorer(connection, SCORER)]
@@ -124,7 +123,7 @@ def _fine(runtime: Runtime) -> None:
     specs = {fingerprint(SCORER): SCORER}
     pace = Pace(runtime.settings.batch_pairs, first=runtime.settings.batch_pairs)
     fine_tasks(runtime.app, SliceScorer(runtime, model, specs, provenance_id, pace), ids)
-    consume(runtime, partial(registry.scorers_served, ids=ids), model="pure")
+    return consume(runtime, partial(registry.scorers_served, ids=ids), model="pure")
 
 
 if __name__ == "__main__":
