@@ -109,7 +109,8 @@ def while_open(message: Message, settle: Callable[..., None]) -> Callable[..., N
         try:
             settle(*args, **kwargs)
         except AttributeError:
-            if message.channel.connection is not None:
+            transport = message.channel.connection
+            if transport is not None and transport.client is not None:
                 raise
             log.info("not acknowledged: the connection is gone")
 

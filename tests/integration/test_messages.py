@@ -15,14 +15,17 @@ from worker.messages import OwnMessages, while_open
 LOG = logging.getLogger(__name__)
 
 
-@pytest.fixture
-def late(broker_url: str) -> Message:
-    """A message that was taken over connections of which none is left."""
+@pytest.fixture(params=["without a transport", "whose transport has no client"])
+def late(request: pytest.FixtureRequest, broker_url: str) -> Message:
+    """A message that was taken over connections of which none is left: two ways to be so."""
     with Connection(broker_url) as connection:
         queue = Queue("late", channel=connection.default_channel)
         queue.declare()
         connection.Producer().publish("a body", routing_key="late")
         message: Message = queue.get()
+        transport = message.channel.connection
+    if request.param == "whose transport has no client":
+        message.channel.connection, transport.client = transport, None
     message.channel._disconnect_pools()  # as kombu does where one of its connections breaks
     return message
 
