@@ -15,7 +15,9 @@ from worker.coarse_images import ImageReader
 
 SIZES = ((96, 96), (120, 90), (33, 300), (500, 20), (1, 1), (97, 95))
 PROCESSORS = {
-    "clip": CLIPImageProcessorPil(size={"shortest_edge": 96}, crop_size={"height": 96, "width": 96}),
+    "clip": CLIPImageProcessorPil(
+        size={"shortest_edge": 96}, crop_size={"height": 96, "width": 96}
+    ),
     "clip, published settings": CLIPImageProcessorPil(),
     "clip, no crop": CLIPImageProcessorPil(size={"height": 64, "width": 48}, do_center_crop=False),
     "siglip": SiglipImageProcessorPil(size={"height": 32, "width": 32}),
