@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,20 @@ from worker.runtime import Runtime
 K = TypeVar("K")
 Vectors = dict[K, list[float]]
 Errors = dict[K, ContentError]
+Hold = Callable[[Connection], None]
 
 IMAGE_COST = 16
 """An image takes the time of about so many texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun(Generic[K]):
+    """Contents that the device has, or will have once it has time."""
+
+    contents: Mapping[K, LoadedContent]
+    role: Role
+    bulk: bool
+    rows: Future[NDArray[np.float32]]  # (N, D)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +51,37 @@ class Encoding:
         return max(1, self.pace.size // IMAGE_COST)
 
     def each(
-        self,
-        contents: Mapping[K, LoadedContent],
-        role: Role,
-        hold: Callable[[Connection], None],
-        *,
-        bulk: bool,
+        self, contents: Mapping[K, LoadedContent], role: Role, hold: Hold, *, bulk: bool
     ) -> tuple[Vectors[K], Errors[K]]:
-        """Unit vectors and errors by key; `hold` keeps the lease while the batch waits in line.
+        """Unit vectors and errors by key; `hold` keeps the lease while the batch waits in line."""
+        return self.end(self.begin(contents, role, bulk=bulk), hold)
 
-        Where a batch fails, each of its contents is tried alone.
-        """
+    def begin(self, contents: Mapping[K, LoadedContent], role: Role, *, bulk: bool) -> Begun[K]:
+        """Prepare contents here and hand them to the device."""
+        rows: Future[NDArray[np.float32]] = Future()
+        try:
+            if contents:
+                rows = self._submit(list(contents.values()), role, bulk=bulk)
+        except (ContentError, ModelError) as exc:
+            rows.set_exception(exc)
+        return Begun(contents, role, bulk, rows)
+
+    def _submit(
+        self, contents: Sequence[LoadedContent], role: Role, *, bulk: bool
+    ) -> Future[NDArray[np.float32]]:
+        cost = sum(1 if one.image is None else IMAGE_COST for one in contents)
+        run = self.encoder.prepare(contents, role)
+        return self.runtime.device.submit(
+            lambda: self.pace.timed(lambda: _traced(run, len(contents)), cost), bulk=bulk
+        )
+
+    def end(self, begun: Begun[K], hold: Hold) -> tuple[Vectors[K], Errors[K]]:
+        """Wait for what `begin` began; where a batch fails, each of its contents is tried alone."""
+        contents = begun.contents
         if not contents:
             return {}, {}
-        ordered = list(contents.values())
-        cost = sum(1 if one.image is None else IMAGE_COST for one in ordered)
         try:
-            run = self.encoder.prepare(ordered, role)
-            work = self.runtime.device.submit(
-                lambda: self.pace.timed(lambda: _traced(run, len(ordered)), cost), bulk=bulk
-            )
-            rows = self.runtime.result_of(work, hold).tolist()
+            rows = self.runtime.result_of(begun.rows, hold).tolist()
             return dict(zip(contents, rows, strict=True)), {}
         except (ContentError, ModelError) as exc:
             if len(contents) == 1:
@@ -67,7 +89,7 @@ class Encoding:
         vectors: Vectors[K] = {}
         errors: Errors[K] = {}
         for key, one in contents.items():
-            found, failed = self.each({key: one}, role, hold, bulk=bulk)
+            found, failed = self.each({key: one}, begun.role, hold, bulk=begun.bulk)
             vectors |= found
             errors |= failed
         return vectors, errors
