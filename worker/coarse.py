@@ -114,15 +114,16 @@ class Encoder:
                 raise ContentError(
                     "empty_content", "neither text nor image", content_id=content.content_id
                 )
+        # What runs later holds no images: a decoded one may take a hundred times its resized one.
         inputs = (
-            ("text", texts, list(self._text_inputs(list(texts.values())))),
-            ("image", images, list(self._image_inputs(list(images.values())))),
+            ("text", tuple(texts), list(self._text_inputs(list(texts.values())))),
+            ("image", tuple(images), list(self._image_inputs(list(images.values())))),
         )
-        weight = self._image_weight(role)
+        weight, count = self._image_weight(role), len(contents)
         both = texts.keys() & images.keys()
 
         def vectors() -> NDArray[np.float32]:
-            sums = np.zeros((len(contents), self.spec.dimension), np.float32)
+            sums = np.zeros((count, self.spec.dimension), np.float32)
             for part, places, batches in inputs:
                 rows = (row for batch in batches for row in _forward(self._model, part, batch))
                 share = weight if part == "image" else 1 - weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -105,23 +105,35 @@ class Embedder:
         def hold(connection: Connection) -> None:
             embeddings.hold(connection, batch, self.runtime.lease)
 
+        def again(item: int) -> LoadedContent | ContentError:
+            return self._loaded(batch, [item])[item]
+
         for begun, unreadable in one_ahead(self._begun(batch)):
-            found, failed = self.encoding.end(begun, hold)
+            found, failed = self.encoding.end(begun, hold, again)
             vectors |= found
             errors |= failed | unreadable
         return vectors, errors
 
     def _begun(self, batch: EmbedBatch) -> Iterator[tuple[Begun[int], Errors[int]]]:
         """The batch on its way to the device, as many items at once as that should get."""
-        left = batch.items
+        left = [item for item, _ in batch.items]
         while left:
             size = self.encoding.size
             items, left = left[:size], left[size:]
-            loaded = self.runtime.load(batch.tenant_id, [content for _, content in items])
-            by_item = {item: loaded[content] for item, content in items}
-            errors = {no: one for no, one in by_item.items() if isinstance(one, ContentError)}
-            readable = {no: one for no, one in by_item.items() if isinstance(one, LoadedContent)}
-            yield self.encoding.begin(readable, Role.DOCUMENT, bulk=True), errors
+            yield self._begin(batch, items)
+
+    def _begin(self, batch: EmbedBatch, items: Sequence[int]) -> tuple[Begun[int], Errors[int]]:
+        loaded = self._loaded(batch, items)
+        errors = {no: one for no, one in loaded.items() if isinstance(one, ContentError)}
+        readable = {no: one for no, one in loaded.items() if isinstance(one, LoadedContent)}
+        return self.encoding.begin(readable, Role.DOCUMENT, bulk=True), errors
+
+    def _loaded(
+        self, batch: EmbedBatch, items: Sequence[int]
+    ) -> dict[int, LoadedContent | ContentError]:
+        contents = dict(batch.items)
+        loaded = self.runtime.load(batch.tenant_id, [contents[item] for item in items])
+        return {item: loaded[contents[item]] for item in items}
 
 
 def one_ahead(values: Iterable[T]) -> Iterator[T]:

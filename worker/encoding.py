@@ -29,9 +29,12 @@ IMAGE_COST = 16
 
 @dataclass(frozen=True, slots=True)
 class Begun(Generic[K]):
-    """Contents that the device has, or will have once it has time."""
+    """Contents by their keys that the device has, or will have once it has time.
 
-    contents: Mapping[K, LoadedContent]
+    Their decoded images are gone by then, so that many may wait.
+    """
+
+    keys: tuple[K, ...]
     role: Role
     bulk: bool
     rows: Future[NDArray[np.float32]]  # (N, D)
@@ -54,7 +57,7 @@ class Encoding:
         self, contents: Mapping[K, LoadedContent], role: Role, hold: Hold, *, bulk: bool
     ) -> tuple[Vectors[K], Errors[K]]:
         """Unit vectors and errors by key; `hold` keeps the lease while the batch waits in line."""
-        return self.end(self.begin(contents, role, bulk=bulk), hold)
+        return self.end(self.begin(contents, role, bulk=bulk), hold, contents.__getitem__)
 
     def begin(self, contents: Mapping[K, LoadedContent], role: Role, *, bulk: bool) -> Begun[K]:
         """Prepare contents here and hand them to the device."""
@@ -64,7 +67,7 @@ class Encoding:
                 rows = self._submit(list(contents.values()), role, bulk=bulk)
         except (ContentError, ModelError) as exc:
             rows.set_exception(exc)
-        return Begun(contents, role, bulk, rows)
+        return Begun(tuple(contents), role, bulk, rows)
 
     def _submit(
         self, contents: Sequence[LoadedContent], role: Role, *, bulk: bool
@@ -75,20 +78,28 @@ class Encoding:
             lambda: self.pace.timed(lambda: _traced(run, len(contents)), cost), bulk=bulk
         )
 
-    def end(self, begun: Begun[K], hold: Hold) -> tuple[Vectors[K], Errors[K]]:
-        """Wait for what `begin` began; where a batch fails, each of its contents is tried alone."""
-        contents = begun.contents
-        if not contents:
+    def end(
+        self, begun: Begun[K], hold: Hold, again: Callable[[K], LoadedContent | ContentError]
+    ) -> tuple[Vectors[K], Errors[K]]:
+        """Wait for what `begin` began; where a batch fails, each of its contents is tried alone.
+
+        `again` loads one for that.
+        """
+        if not begun.keys:
             return {}, {}
         try:
             rows = self.runtime.result_of(begun.rows, hold).tolist()
-            return dict(zip(contents, rows, strict=True)), {}
+            return dict(zip(begun.keys, rows, strict=True)), {}
         except (ContentError, ModelError) as exc:
-            if len(contents) == 1:
-                return {}, {key: ContentError(exc.code, exc.detail) for key in contents}
+            if len(begun.keys) == 1:
+                return {}, {key: ContentError(exc.code, exc.detail) for key in begun.keys}
         vectors: Vectors[K] = {}
         errors: Errors[K] = {}
-        for key, one in contents.items():
+        for key in begun.keys:
+            one = again(key)
+            if isinstance(one, ContentError):
+                errors[key] = one
+                continue
             found, failed = self.each({key: one}, begun.role, hold, bulk=begun.bulk)
             vectors |= found
             errors |= failed
