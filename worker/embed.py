@@ -108,7 +108,12 @@ class Embedder:
         def again(item: int) -> LoadedContent | ContentError:
             return self._loaded(batch, [item])[item]
 
+        since = time.monotonic()
         for begun, unreadable in one_ahead(self._begun(batch)):
+            if time.monotonic() - since > self.runtime.lease.total_seconds() / 3:
+                since = time.monotonic()
+                with self.runtime.database.statement() as connection:
+                    hold(connection)
             found, failed = self.encoding.end(begun, hold, again)
             vectors |= found
             errors |= failed | unreadable

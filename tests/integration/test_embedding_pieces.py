@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -103,6 +105,38 @@ def test_a_server_that_goes_away_between_two_pieces_leaves_all_items_waiting(
     again = embedder.claim(pipeline.space_id)
     assert again is not None
     embedder.run(again)
+    assert filling(pipeline) == (len(TEXTS), 0, {})
+
+
+@dataclass(frozen=True)
+class Slow(Runtime):
+    """To which loading a piece takes more than a third of a lease, by a clock of its own."""
+
+    clock: list[float] = field(default_factory=lambda: [0.0])
+    leases: list[datetime] = field(default_factory=list)
+    """Until when the items were held, at each piece."""
+
+    def load(self, tenant_id: int, ids: Sequence[int]) -> dict[int, LoadedContent | ContentError]:
+        self.clock[0] += 1.1 * self.lease.total_seconds() / 3
+        with self.database.begin() as connection:
+            until = text("SELECT min(lease_until) FROM pending_embedding")
+            self.leases.append(connection.execute(until).scalar_one())
+        return super().load(tenant_id, ids)
+
+
+def test_items_are_held_from_piece_to_piece_however_long_they_take_together(
+    pipeline: Pipeline, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.put_unembedded(TEXTS)
+    slow = Slow(**{name: getattr(pipeline.runtime, name) for name in Runtime.__dataclass_fields__})
+    monkeypatch.setattr("worker.embed.time", SimpleNamespace(monotonic=lambda: slow.clock[0]))
+    batch = replace(embedder, runtime=slow).claim(pipeline.space_id)
+    assert batch is not None
+    replace(embedder, runtime=slow).run(batch)
+    first, second, *later = slow.leases
+    assert first == second, "one piece ahead: nothing was waited for yet"
+    assert [second, *later] == sorted({second, *later})
+    assert len(later) == PIECES - 2
     assert filling(pipeline) == (len(TEXTS), 0, {})
 
 
