@@ -5,8 +5,9 @@
 20,000 pictures (`--quick`: 3,000) go the way of `repick corpus load` into the whole stack, with the
 demo's encoder; the time is from the first request to the last vector, so it holds checking, storing
 and decoding them too. The bare encoder is the same model in a process of its own, before and after,
-with nothing but its towers on prepared pixels. Both have the same `--threads`: with one, the other
-cores are left to the API, Postgres and what prepares, as an accelerator leaves all of them.
+with nothing but its towers on prepared pixels, as nice as a worker, so that other work on the machine
+weighs on both. Both have the same `--threads`: with one, the other cores are left to the API, Postgres
+and what prepares, as an accelerator leaves all of them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from repick.loading.load import load
 from repick.loading.sources import Source
 from repick.settings import Settings
 from repick.stack import Addresses, run_stack
-from repick.stack.services import KEEPING_MEMORY
+from repick.stack.child import leave_cores_to_others
+from repick.stack.services import KEEPING_MEMORY, WORKERS_NICENESS
 from worker.checkpoints import open_checkpoint
 from worker.coarse import BATCH, Encoder
 
@@ -104,8 +106,13 @@ def bare_rate(count: int) -> float:
     return count / Bench(encoder, batches).bare()
 
 
+def _as_a_worker() -> None:
+    os.setsid()
+    leave_cores_to_others(WORKERS_NICENESS)
+
+
 def bare(count: int) -> float:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_as_a_worker) as pool:
         return pool.submit(bare_rate, count).result()
 
 
