@@ -5,9 +5,9 @@
 20,000 pictures (`--quick`: 3,000) go the way of `repick corpus load` into the whole stack, with the
 demo's encoder; the time is from the first request to the last vector, so it holds checking, storing
 and decoding them too. The bare encoder is the same model in a process of its own, before and after,
-with nothing but its towers on prepared pixels, as nice as a worker, so that other work on the machine
-weighs on both. Both have the same `--threads`: with one, the other cores are left to the API, Postgres
-and what prepares, as an accelerator leaves all of them.
+with nothing but its towers on prepared pixels, and as nice as a worker, so that other work on the
+machine weighs on both. Both have the same `--threads`: with one, the other cores are left to the
+API, Postgres and what prepares, as an accelerator leaves all of them.
 """
 
 from __future__ import annotations
