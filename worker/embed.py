@@ -54,17 +54,20 @@ class Embedder:
         with self.runtime.database.read() as connection:
             return unembedded.tried(connection, space_id, ours)
 
-    def catch_up(self, space_id: int) -> None:
+    def catch_up(self, space_id: int) -> bool:
         """Embed what little still waits, so that a job finds the items put just before it.
 
         A backlog is left to the bulk queue; the job then says how many items it could not see.
+        Gives whether anything waited, and so whether this took time.
         """
-        deadline = time.monotonic() + CATCH_UP_S
+        deadline, waited = time.monotonic() + CATCH_UP_S, False
         while 0 < self._coming(space_id) <= CATCH_UP_ITEMS and time.monotonic() < deadline:
+            waited = True
             if batch := self.claim(space_id):
                 self.run(batch)
             else:
                 time.sleep(0.05)  # another worker has them
+        return waited
 
     def _coming(self, space_id: int) -> int:
         with self.runtime.database.read() as connection:

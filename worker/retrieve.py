@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from repick.content import LoadedContent
 from repick.errors import ContentError
 from repick.jobs import Slice
 from repick.store import ledger, query_vectors, slices, stages
+from repick.store.database import Connection
 from repick.store.ledger import Verdict
 from repick.store.queries import (
     OpenQuery,
@@ -29,35 +31,43 @@ class Retriever:
     embedder: Embedder
 
     def run(self, held: Slice) -> None:
-        """Commit the candidates of each batch of queries; end the slice."""
+        """Commit the candidates of each batch of queries, and the slice's end with the last."""
         with self.runtime.database.begin() as connection:
             task = retrieval(connection, held)
-        if held.attempts == 1:  # an item may be what killed the worker before
-            self.embedder.catch_up(task.space.id)
-        self._hold(held)
+        # An item may be what killed the worker before.
+        if held.attempts == 1 and self.embedder.catch_up(task.space.id):
+            self._hold(held)
         left = task.queries
         while left:
             if not self._may_go_on(held):
                 return
             size = self.encoding.size
             batch, left = left[:size], left[size:]
-            self._batch(held, task, batch)
-        self.runtime.close(held)
+            keep = self._batch(held, task, batch)
+            if left:
+                with self.runtime.database.begin() as connection:
+                    keep(connection)
+        self.runtime.close(held, keep if task.queries else None)
 
     def _may_go_on(self, held: Slice) -> bool:
-        with self.runtime.database.begin() as connection:
+        with self.runtime.database.read() as connection:
             return ledger.may_go_on(connection, held) is not Verdict.STOP
 
     def _hold(self, held: Slice) -> None:
         with self.runtime.database.begin() as connection:
             slices.hold(connection, held, self.runtime.lease)
 
-    def _batch(self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]) -> None:
+    def _batch(
+        self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]
+    ) -> Callable[[Connection], None]:
+        """Encode some queries; gives what finds and stores their candidates."""
         known = self._known(held, task, queries)
         new = tuple(query for query in queries if query.content_id not in known)
         vectors, errors = self._encoded(held, new)
         contents = {query.query_no: query.content_id for query in queries}
-        with self.runtime.database.begin() as connection:
+        found = {no: known[content] for no, content in contents.items() if content in known}
+
+        def keep(connection: Connection) -> None:
             slices.renew(connection, held, self.runtime.lease)
             for query_no, error in errors.items():
                 reason = {"code": error.code, "detail": error.detail}
@@ -65,10 +75,11 @@ class Retriever:
             if task.standing:
                 fresh = {contents[query_no]: vector for query_no, vector in vectors.items()}
                 query_vectors.keep(connection, held.tenant_id, task.space.encoder_id, fresh)
-            vectors |= {no: known[content] for no, content in contents.items() if content in known}
-            for query_no, vector in sorted(vectors.items()):
+            for query_no, vector in sorted((vectors | found).items()):
                 search_into(connection, held, task, query_no, vector)
             warn_of_pending(connection, held, task.space)
+
+        return keep
 
     def _known(
         self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]

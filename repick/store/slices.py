@@ -140,6 +140,15 @@ def hold(connection: Connection, held: Slice, lease: timedelta) -> None:
         raise LeaseLost("the slice was claimed by another worker", job_id=held.job_id)
 
 
+def hold_job(connection: Connection, held: Slice) -> bool:
+    """Lock the row of a held slice's job until the transaction ends; False where it has ended.
+
+    Whoever first shares that row and then counts the job down would wait in a circle with others.
+    """
+    statement = text("SELECT id FROM job WHERE id = :job AND finished_at IS NULL FOR NO KEY UPDATE")
+    return connection.execute(statement, {"job": held.job_id}).first() is not None
+
+
 def release(connection: Connection, held: Slice, error_code: str | None = None) -> bool:
     """Give a slice back: to be taken at once when yielding, or again later after an error.
 

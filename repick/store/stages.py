@@ -46,28 +46,28 @@ def close_failed(connection: Connection, ended: Slice, slice_pairs: int) -> Disp
 
 def propose(connection: Connection, held: Slice, query_no: int, found: Sequence[Neighbour]) -> None:
     """Store the candidates of one query of a held retrieval slice."""
-    if not found:
-        return
-    connection.execute(
-        text(
-            "INSERT INTO candidate (job_id, query_no, coarse_rank, tenant_id, item_id,"
-            " external_id, content_id, coarse_score) VALUES (:job, :query, :rank, :tenant, :item,"
-            " :external, :content, :score) ON CONFLICT DO NOTHING"
-        ),
-        [
-            {
-                "job": held.job_id,
-                "query": query_no,
-                "rank": rank,
-                "tenant": held.tenant_id,
-                "item": one.item_id,
-                "external": one.external_id,
-                "content": one.content_id,
-                "score": one.cosine,
-            }
-            for rank, one in enumerate(found, start=1)
-        ],
-    )
+    if found:
+        columns = {
+            "items": [one.item_id for one in found],
+            "externals": [one.external_id for one in found],
+            "contents": [one.content_id for one in found],
+            "scores": [one.cosine for one in found],
+        }
+        head = {"job": held.job_id, "query": query_no, "tenant": held.tenant_id}
+        connection.execute(_PROPOSE, head | columns)
+
+
+_PROPOSE = text(
+    """
+    INSERT INTO candidate (job_id, query_no, coarse_rank, tenant_id, item_id, external_id,
+        content_id, coarse_score)
+    SELECT :job, :query, rank, :tenant, item, external, content, score
+    FROM unnest(CAST(:items AS bigint[]), CAST(:externals AS text[]),
+                CAST(:contents AS bigint[]), CAST(:scores AS double precision[]))
+        WITH ORDINALITY AS found (item, external, content, score, rank)
+    ON CONFLICT DO NOTHING
+    """
+)
 
 
 def fail_query(
