@@ -18,7 +18,7 @@ from repick.store.vectors import half
 if TYPE_CHECKING:
     from repick.store.spaces import Space
 
-EXACT_MATCHES = 10_000
+EXACT_MATCHES = 20_000
 """Where a filter leaves at most so many items they are compared one by one."""
 
 
