@@ -25,7 +25,7 @@ GATHER_S = 0.01
 """Between two sendings. A message alone goes at once; where many come, those of this time go
 together in one round trip."""
 STOP_S = 5.0
-EMBED_BATCH = 32
+EMBED_BATCH = 128
 MAX_EMBED_MESSAGES = 8
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from repick.store.tenancy import Role
 log = structlog.get_logger(__name__)
 
 UPLOADS_AT_ONCE = 8
+INGESTS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Services:
     scorers: Scorers
     uploads: CapacityLimiter
     """Requests whose images are being verified: they must not take every thread from polling."""
+    ingests: CapacityLimiter
+    """Requests that put items: a core is left to whoever embeds them, and to everybody else."""
 
 
 @contextmanager
@@ -74,6 +78,7 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
             Rates(settings.requests_per_s),
             Scorers(database),
             CapacityLimiter(UPLOADS_AT_ONCE),
+            CapacityLimiter(max(1, min(INGESTS_AT_ONCE, cores() - 1))),
         )
     finally:
         publisher.close()
@@ -87,6 +92,13 @@ async def services_of(request: Request) -> Services:
     """A dependency: the application's services. Async, as any that does not wait: FastAPI hands
     others to a thread, which costs more than they do."""
     return cast(Services, request.app.state.services)
+
+
+def cores() -> int:
+    """That this process may use, where the system says so."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def image_fetcher(settings: Settings) -> ImageFetcher:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.loading [--quick] [--json FILE] [--threads N]
 
-20,000 pictures (`--quick`: 4,000) go the way of `repick corpus load` into the whole stack, with the
+20,000 pictures (`--quick`: 3,000) go the way of `repick corpus load` into the whole stack, with the
 demo's encoder; the time is from the first request to the last vector, so it holds checking, storing
 and decoding them too. The bare encoder is the same model in a process of its own, before and after,
 with nothing but its towers on prepared pixels. Both have the same `--threads`: with one, the other
@@ -41,7 +41,7 @@ from worker.checkpoints import open_checkpoint
 from worker.coarse import BATCH, Encoder
 
 CORPUS = "loading"
-ITEMS, QUICK_ITEMS, BARE_ITEMS = 20_000, 4_000, 1_024
+ITEMS, QUICK_ITEMS, BARE_ITEMS = 20_000, 3_000, 1_024
 FAMILIES, SEED = 64, 17
 WARM_ITEMS = 256
 """Put before the clock starts: the worker learns its device's pace, the API starts its decoders."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
+from io import BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
@@ -21,6 +22,10 @@ from repick.settings import Settings
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+
+OPEN_FILES = 32
+"""Written together; a process may have a thousand open, in all its threads."""
 
 
 class MediaStore(Protocol):
@@ -62,15 +67,18 @@ class MediaFolder:
         self.put_many(tenant_id, {sha256: data})
 
     def put_many(self, tenant_id: int, images: Mapping[bytes, bytes]) -> None:
-        changed: set[str] = set()
+        new: list[tuple[str, bytes]] = []
         for sha256, data in images.items():
             path = f"{self._root}/{_key(tenant_id, sha256)}"
             _verify_input(sha256, data)
             with _writing(sha256):
                 if not _holds(path, data):
-                    changed |= self._write(path, data)
-        for folder in sorted(changed):  # each once, whatever the number of files in it
-            with _writing():
+                    new.append((path, data))
+        changed: set[str] = set()
+        with _writing():
+            for first in range(0, len(new), OPEN_FILES):
+                changed |= self._write(new[first : first + OPEN_FILES])
+            for folder in sorted(changed):  # each once, whatever the number of files in it
                 _sync_folder(folder)
 
     def get(self, tenant_id: int, sha256: bytes) -> bytes:
@@ -110,28 +118,26 @@ class MediaFolder:
             raise Unavailable("the media folder cannot be written", sha256=sha256.hex()) from exc
         return True
 
-    def _write(self, path: str, data: bytes) -> set[str]:
-        """Write beside and rename, so that a reader sees all of it or nothing.
+    def _write(self, files: Sequence[tuple[str, bytes]]) -> set[str]:
+        """Write beside and rename, so that a reader sees all of a file or nothing.
 
-        Gives the folders whose entries may be new, which are not durable until they are synced.
+        All are written before the first is synced: that brings most of the others along. Gives the
+        folders whose entries may be new, which are not durable until they are synced.
         """
-        leaf, tenant = path.rsplit("/", 1)[0], path.rsplit("/", 2)[0]
-        incoming = f"{self._root}/.incoming"
-        temporary = f"{incoming}/{uuid4().hex}"
-        for folder in (incoming, leaf):
-            os.makedirs(folder, exist_ok=True)
-        try:
-            # Buffered, which writes on after a write that took a part: that is how a disk fills.
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
+        incoming, changed = f"{self._root}/.incoming", {str(self._root)}
+        os.makedirs(incoming, exist_ok=True)
+        with ExitStack() as stack:
+            written = [
+                (stack.enter_context(_written(incoming, data)), path) for path, data in files
+            ]
+            for file, _ in written:
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
-        return {leaf, tenant, str(self._root)}
+            for file, path in written:
+                leaf, tenant = path.rsplit("/", 1)[0], path.rsplit("/", 2)[0]
+                os.makedirs(leaf, exist_ok=True)
+                os.replace(file.name, path)
+                changed |= {leaf, tenant}
+        return changed
 
 
 def media_store(settings: Settings) -> MediaStore:
@@ -259,6 +265,20 @@ def _holds(path: str, data: bytes) -> bool:
             return file.read() == data
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def _written(folder: str, data: bytes) -> Iterator[BufferedWriter]:
+    """A new file with the data; gone at the end, unless it was renamed."""
+    # Buffered, which writes on after a write that took a part: that is how a disk fills.
+    with open(f"{folder}/{uuid4().hex}", "xb") as file:
+        try:
+            file.write(data)
+            file.flush()
+            yield file
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(file.name)
 
 
 @contextmanager

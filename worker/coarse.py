@@ -26,6 +26,7 @@ from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError, UnsupportedFamily
 from repick.specs import EncoderSpec
 from worker.checkpoints import Checkpoint
+from worker.coarse_images import ImageReader
 from worker.coarse_text import TextEncoder, TextRules
 from worker.fine.placement import device_name, pick_device, pick_dtype
 
@@ -60,7 +61,7 @@ class Encoder:
     provenance: Mapping[str, str]
     _model: Any
     _texts: TextEncoder
-    _images: Any
+    _images: ImageReader
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, device: str, dtype: str) -> Encoder:
@@ -74,7 +75,7 @@ class Encoder:
         try:
             family, model = _load_model(checkpoint, place, number)
             tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-            images = _image_processor(checkpoint)
+            images = ImageReader.of(_image_processor(checkpoint))
         except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
             raise ModelError(f"cannot load {checkpoint.name}: {exc}", name=checkpoint.name) from exc
         texts = TextEncoder.of(tokenizer, FAMILIES[family][1], model.config.text_config)
@@ -113,15 +114,16 @@ class Encoder:
                 raise ContentError(
                     "empty_content", "neither text nor image", content_id=content.content_id
                 )
+        # What runs later holds no images: a decoded one may take a hundred times its resized one.
         inputs = (
-            ("text", texts, list(self._text_inputs(list(texts.values())))),
-            ("image", images, list(self._image_inputs(list(images.values())))),
+            ("text", tuple(texts), list(self._text_inputs(list(texts.values())))),
+            ("image", tuple(images), list(self._image_inputs(list(images.values())))),
         )
-        weight = self._image_weight(role)
+        weight, count = self._image_weight(role), len(contents)
         both = texts.keys() & images.keys()
 
         def vectors() -> NDArray[np.float32]:
-            sums = np.zeros((len(contents), self.spec.dimension), np.float32)
+            sums = np.zeros((count, self.spec.dimension), np.float32)
             for part, places, batches in inputs:
                 rows = (row for batch in batches for row in _forward(self._model, part, batch))
                 share = weight if part == "image" else 1 - weight
@@ -142,12 +144,7 @@ class Encoder:
 
     def _image_inputs(self, images: Sequence[Image.Image]) -> Iterator[Inputs]:
         for first in range(0, len(images), BATCH):
-            # One at a time: a processor may round differently for images of several sizes.
-            parts = [
-                self._images(images=[image], return_tensors="pt")
-                for image in images[first : first + BATCH]
-            ]
-            yield {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            yield self._images(images[first : first + BATCH])
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:

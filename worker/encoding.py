@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,23 @@ from worker.runtime import Runtime
 K = TypeVar("K")
 Vectors = dict[K, list[float]]
 Errors = dict[K, ContentError]
+Hold = Callable[[Connection], None]
 
 IMAGE_COST = 16
 """An image takes the time of about so many texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun(Generic[K]):
+    """Contents by their keys that the device has, or will have once it has time.
+
+    Their decoded images are gone by then, so that many may wait.
+    """
+
+    keys: tuple[K, ...]
+    role: Role
+    bulk: bool
+    rows: Future[NDArray[np.float32]]  # (N, D)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +54,53 @@ class Encoding:
         return max(1, self.pace.size // IMAGE_COST)
 
     def each(
-        self,
-        contents: Mapping[K, LoadedContent],
-        role: Role,
-        hold: Callable[[Connection], None],
-        *,
-        bulk: bool,
+        self, contents: Mapping[K, LoadedContent], role: Role, hold: Hold, *, bulk: bool
     ) -> tuple[Vectors[K], Errors[K]]:
-        """Unit vectors and errors by key; `hold` keeps the lease while the batch waits in line.
+        """Unit vectors and errors by key; `hold` keeps the lease while the batch waits in line."""
+        return self.end(self.begin(contents, role, bulk=bulk), hold, contents.__getitem__)
 
-        Where a batch fails, each of its contents is tried alone.
-        """
-        if not contents:
-            return {}, {}
-        ordered = list(contents.values())
-        cost = sum(1 if one.image is None else IMAGE_COST for one in ordered)
+    def begin(self, contents: Mapping[K, LoadedContent], role: Role, *, bulk: bool) -> Begun[K]:
+        """Prepare contents here and hand them to the device."""
+        rows: Future[NDArray[np.float32]] = Future()
         try:
-            run = self.encoder.prepare(ordered, role)
-            work = self.runtime.device.submit(
-                lambda: self.pace.timed(lambda: _traced(run, len(ordered)), cost), bulk=bulk
-            )
-            rows = self.runtime.result_of(work, hold).tolist()
-            return dict(zip(contents, rows, strict=True)), {}
+            if contents:
+                rows = self._submit(list(contents.values()), role, bulk=bulk)
         except (ContentError, ModelError) as exc:
-            if len(contents) == 1:
-                return {}, {key: ContentError(exc.code, exc.detail) for key in contents}
+            rows.set_exception(exc)
+        return Begun(tuple(contents), role, bulk, rows)
+
+    def _submit(
+        self, contents: Sequence[LoadedContent], role: Role, *, bulk: bool
+    ) -> Future[NDArray[np.float32]]:
+        cost = sum(1 if one.image is None else IMAGE_COST for one in contents)
+        run = self.encoder.prepare(contents, role)
+        return self.runtime.device.submit(
+            lambda: self.pace.timed(lambda: _traced(run, len(contents)), cost), bulk=bulk
+        )
+
+    def end(
+        self, begun: Begun[K], hold: Hold, again: Callable[[K], LoadedContent | ContentError]
+    ) -> tuple[Vectors[K], Errors[K]]:
+        """Wait for what `begin` began; where a batch fails, each of its contents is tried alone.
+
+        `again` loads one for that.
+        """
+        if not begun.keys:
+            return {}, {}
+        try:
+            rows = self.runtime.result_of(begun.rows, hold).tolist()
+            return dict(zip(begun.keys, rows, strict=True)), {}
+        except (ContentError, ModelError) as exc:
+            if len(begun.keys) == 1:
+                return {}, {key: ContentError(exc.code, exc.detail) for key in begun.keys}
         vectors: Vectors[K] = {}
         errors: Errors[K] = {}
-        for key, one in contents.items():
-            found, failed = self.each({key: one}, role, hold, bulk=bulk)
+        for key in begun.keys:
+            one = again(key)
+            if isinstance(one, ContentError):
+                errors[key] = one
+                continue
+            found, failed = self.each({key: one}, begun.role, hold, bulk=begun.bulk)
             vectors |= found
             errors |= failed
         return vectors, errors

@@ -54,7 +54,7 @@ class Retriever:
             return ledger.may_go_on(connection, held) is not Verdict.STOP
 
     def _hold(self, held: Slice) -> None:
-        with self.runtime.database.begin() as connection:
+        with self.runtime.database.statement() as connection:
             slices.hold(connection, held, self.runtime.lease)
 
     def _batch(

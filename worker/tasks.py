@@ -86,7 +86,7 @@ def work(
     def claim_and_do(*, tried: bool) -> bool:
         """Whether nothing is left to do for this message."""
         key = job_id(job), stage
-        with runtime.database.begin() as connection:
+        with runtime.database.statement() as connection:
             held = slices.claim(connection, *key, runtime.owner, runtime.lease, models, tried=tried)
             if held is None:
                 return not slices.tried(connection, *key, models)

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects.postgresql import insert
 
 from repick.content import Content, Media
-from repick.tables import content, media
 
-# Built once: on the path of every submit, building a statement costs more than running it.
-_INSERT = insert(content).on_conflict_do_nothing()
+# One statement and an array a column, however many rows: a statement a row costs both sides more
+# than the row does. In the order given, which is sorted.
+_INSERT = text(
+    "INSERT INTO content (tenant_id, sha256, text, media_sha256, instruction)"
+    " SELECT :tenant, given.sha256, given.text, given.media_sha256, given.instruction"
+    " FROM unnest(CAST(:hashes AS bytea[]), CAST(:texts AS text[]), CAST(:media AS bytea[]),"
+    " CAST(:instructions AS text[])) AS given (sha256, text, media_sha256, instruction)"
+    " ORDER BY given.sha256 ON CONFLICT DO NOTHING"
+)
+_INSERT_MEDIA = text(
+    "INSERT INTO media (tenant_id, sha256, media_type, width, height, byte_length)"
+    " SELECT :tenant, given.* FROM unnest(CAST(:hashes AS bytea[]), CAST(:types AS text[]),"
+    " CAST(:widths AS integer[]), CAST(:heights AS integer[]), CAST(:lengths AS bigint[]))"
+    " AS given (sha256, media_type, width, height, byte_length)"
+    " ORDER BY given.sha256 ON CONFLICT DO NOTHING"
+)
 # Locked against retention until the commit; in the order given, as whoever locks several does.
 # Each row is looked up by itself: to a planner that has no statistics yet a tenant is a handful of
 # rows, and it would read all of them, again and again while they grow.
@@ -46,7 +58,7 @@ def put(connection: Connection, tenant_id: int, contents: Iterable[Content]) -> 
     # Sorted, so that two writers of the same contents cannot wait for each other in a circle.
     left, ids = sorted(by_hash), dict[bytes, int]()
     while left:  # again where one was deleted between the two statements
-        connection.execute(_INSERT, [_row(tenant_id, one, by_hash[one]) for one in left])
+        connection.execute(_INSERT, _columns(tenant_id, [by_hash[one] for one in left]))
         found = connection.execute(_IDS, {"tenant": tenant_id, "hashes": left})
         ids |= {bytes(row.sha256): row.id for row in found}
         left = [one for one in left if one not in ids]
@@ -73,29 +85,29 @@ def put_media(connection: Connection, tenant_id: int, contents: Iterable[Content
     images = {one.media.sha256: one.media for one in contents if one.media}
     left = sorted(images)
     while left:
-        rows = [_media_row(tenant_id, images[sha256]) for sha256 in left]
-        connection.execute(insert(media).on_conflict_do_nothing(), rows)
+        columns = _media_columns(tenant_id, [images[sha256] for sha256 in left])
+        connection.execute(_INSERT_MEDIA, columns)
         found = connection.execute(_MEDIA, {"tenant": tenant_id, "hashes": left}).scalars()
         held = {bytes(sha256) for sha256 in found}
         left = [one for one in left if one not in held]
 
 
-def _media_row(tenant_id: int, image: Media) -> dict[str, object]:
+def _media_columns(tenant_id: int, images: Sequence[Media]) -> dict[str, object]:
     return {
-        "tenant_id": tenant_id,
-        "sha256": image.sha256,
-        "media_type": image.media_type,
-        "width": image.width,
-        "height": image.height,
-        "byte_length": image.byte_length,
+        "tenant": tenant_id,
+        "hashes": [one.sha256 for one in images],
+        "types": [one.media_type for one in images],
+        "widths": [one.width for one in images],
+        "heights": [one.height for one in images],
+        "lengths": [one.byte_length for one in images],
     }
 
 
-def _row(tenant_id: int, sha256: bytes, one: Content) -> dict[str, object]:
+def _columns(tenant_id: int, contents: Sequence[Content]) -> dict[str, object]:
     return {
-        "tenant_id": tenant_id,
-        "sha256": sha256,
-        "text": one.text,
-        "media_sha256": one.media.sha256 if one.media else None,
-        "instruction": one.instruction,
+        "tenant": tenant_id,
+        "hashes": [one.sha256 for one in contents],
+        "texts": [one.text for one in contents],
+        "media": [one.media.sha256 if one.media else None for one in contents],
+        "instructions": [one.instruction for one in contents],
     }

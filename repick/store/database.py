@@ -55,6 +55,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
+            pool_use_lifo=True,
             isolation_level="AUTOCOMMIT" if role is Role.API else None,
             connect_args={"connect_timeout": 5, "options": options},
         )

@@ -43,16 +43,20 @@ _FREE = """
 """
 _CLAIM = text(
     f"""
-    UPDATE slice SET state = 'claimed', token = :token, owner = :owner, attempts = attempts + 1,
-        lease_until = now() + :lease, publish_at = now() + :lease, publishes = 0
-    WHERE (job_id, stage, no) = (
-        SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id
-        WHERE {_FREE} AND s.attempts BETWEEN :least AND :most
-        ORDER BY s.no LIMIT 1 FOR UPDATE OF s SKIP LOCKED
+    WITH held AS (
+        UPDATE slice SET state = 'claimed', token = :token, owner = :owner, attempts = attempts + 1,
+            lease_until = now() + :lease, publish_at = now() + :lease, publishes = 0
+        WHERE (job_id, stage, no) = (
+            SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id
+            WHERE {_FREE} AND s.attempts BETWEEN :least AND :most
+            ORDER BY s.no LIMIT 1 FOR UPDATE OF s SKIP LOCKED
+        )
+        RETURNING job_id, tenant_id, stage, no, first, last, token, attempts
+    ), started AS (
+        UPDATE job SET state = CAST(:state AS job_state), started_at = now()
+        FROM held WHERE job.id = held.job_id AND job.state = 'queued'
     )
-    RETURNING job_id, tenant_id, stage, no, first, last, token, attempts,
-        (SELECT trace FROM job WHERE job.id = slice.job_id) AS trace,
-        (SELECT state FROM job WHERE job.id = slice.job_id) AS job_state
+    SELECT held.*, job.trace FROM held JOIN job ON job.id = held.job_id
     """
 )
 
@@ -69,6 +73,7 @@ def claim(
 ) -> Slice | None:
     """Take one free slice of the job's stage; None means that there is nothing to do.
 
+    One statement, which needs no transaction around it: a queued job begins with it.
     `models` are the encoders or scorers that the worker serves, by id: a job of another one is
     left to whoever serves it. None for a stage that needs no model. `tried` takes one whose last
     claim committed nothing, and it alone: its process must hold nothing else until it has ended.
@@ -78,6 +83,7 @@ def claim(
         {
             "job": job_id,
             "stage": stage,
+            "state": stage.state,
             "token": uuid4(),
             "owner": owner,
             "lease": lease,
@@ -86,17 +92,7 @@ def claim(
             "most": MAX_ATTEMPTS - 1 if tried else 0,
         },
     ).first()
-    if row is None:
-        return None
-    if row.job_state == JobState.QUEUED:
-        connection.execute(
-            text(
-                "UPDATE job SET state = CAST(:state AS job_state), started_at = now()"
-                " WHERE id = :id AND state = 'queued'"
-            ),
-            {"id": job_id, "state": stage.state},
-        )
-    return _slice(row)
+    return _slice(row) if row else None
 
 
 def tried(

@@ -171,7 +171,8 @@ candidate = Table(
     Column("error_code", Text),
     Column("retryable", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("job_id", "query_no", "coarse_rank"),
-    of_job("fk_candidate_job"),
+    # No foreign key: looking a partitioned table's row up costs ten times what this row does, and
+    # whoever stores candidates holds a slice of their job, or has just made it.
     CheckConstraint("content_id IS NOT NULL OR error_code IS NOT NULL", name="content"),
     Index("ix_candidate_pair", "job_id", "pair_no"),
     postgresql_partition_by="RANGE (job_id)",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +157,16 @@ def test_a_text_of_200_000_characters_is_read_as_far_as_the_context_goes(
 def test_blanks_in_front_of_a_text_are_not_read_instead_of_it(encoder: Encoder) -> None:
     padded, plain = encoder.encode([text(" \n" * 100_000 + "a cat"), text("a cat")], Role.QUERY)
     np.testing.assert_allclose(padded, plain, atol=TOLERANCE)
+
+
+def test_what_waits_for_the_device_keeps_no_decoded_image(encoder: Encoder) -> None:
+    images = [picture("red", (1000, 800)), picture("blue")]
+    decoded = [weakref.ref(image) for image in images]
+    run = encoder.prepare([LoadedContent(1, "a cat", one) for one in images], Role.DOCUMENT)
+    del images
+    gc.collect()
+    assert [one() for one in decoded] == [None, None]
+    assert run().shape == (2, encoder.spec.dimension)
 
 
 @pytest.mark.parametrize("blank", [None, "", " \n\t"])

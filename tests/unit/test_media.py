@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from repick.errors import ContentError, Unavailable
-from repick.media import MediaFolder, MediaObjects, MediaStore, media_store
+from repick.media import OPEN_FILES, MediaFolder, MediaObjects, MediaStore, media_store
 from repick.settings import Settings
 
 DATA = b"the original bytes"
@@ -81,6 +82,32 @@ def test_every_folder_with_a_new_entry_is_synced_once(
     synced.clear()
     store.put_many(7, many)
     assert synced == []
+
+
+def test_every_file_is_synced_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    named: list[str] = []
+    sync, rename = os.fsync, os.replace
+
+    def sync_and_tell(descriptor: int) -> None:
+        sync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def rename_and_tell(source: str, target: str) -> None:
+        assert os.stat(source).st_ino in synced
+        named.append(target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync_and_tell)
+    monkeypatch.setattr(os, "replace", rename_and_tell)
+    many = {hashlib.sha256(data).digest(): data for data in map(bytes, ([no] for no in range(100)))}
+    store = MediaFolder(tmp_path)
+    store.put_many(7, many)
+    assert len(many) > 3 * OPEN_FILES
+    assert [store.get(7, sha256) for sha256 in many] == list(many.values())
+    assert sorted(named) == sorted(f"{tmp_path}/7/{h.hex()[:2]}/{h.hex()}" for h in many)
 
 
 def test_another_tenant_does_not_have_it(store: MediaStore) -> None:

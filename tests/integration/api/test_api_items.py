@@ -11,6 +11,7 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from api.publisher import EMBED_BATCH, MAX_EMBED_MESSAGES
 from repick.settings import Settings
 from tests import bad_images
 from tests.integration.api.harness import NewTenant, Tenant, base64_of, problem, published
@@ -53,10 +54,10 @@ def test_items_that_wait_are_published_a_message_a_batch_and_at_most_eight(
         space = connection.execute(find, {"tenant": tenant.id}).scalar_one()
     with redis.Redis.from_url(settings.broker_url) as broker:
         assert published(broker, queue, space) == 1  # the corpus's own
-        put(tenant, *({"id": f"33-{no}", "text": str(no)} for no in range(33)))
+        put(tenant, *({"id": f"first-{no}", "text": str(no)} for no in range(EMBED_BATCH + 1)))
         assert published(broker, queue, space, 3) == 1 + 2
-        put(tenant, *({"id": f"500-{no}", "text": str(no)} for no in range(500)))
-        assert published(broker, queue, space, 11) == 1 + 2 + 8
+        put(tenant, *({"id": f"many-{no}", "text": str(no)} for no in range(1000)))
+        assert published(broker, queue, space, 11) == 1 + 2 + MAX_EMBED_MESSAGES
 
 
 def test_putting_the_same_again_changes_nothing(tenant: Tenant, corpus: str) -> None:
