@@ -18,6 +18,10 @@ from repick.errors import Conflict
 from repick.jobs import MAX_ATTEMPTS, JobState, Slice, SliceState, Stage
 
 
+PATIENCE = "30min"
+"""For what is done once a job, with all of its pairs: of 5 M that takes minutes."""
+
+
 class LeaseLost(Conflict):
     """The slice is somebody else's by now; nothing was changed."""
 
@@ -199,12 +203,13 @@ def count_down(connection: Connection, job_id: UUID, state: JobState) -> int | N
     """One slice of the job's current stage has ended; give how many are left.
 
     None where the job has left that state (it was cancelled), and then nothing is counted.
-    Holds the job's row until the transaction ends.
+    Holds the job's row until the transaction ends, which after the last slice may take `PATIENCE`.
     """
     left = connection.execute(
         text(
             "UPDATE job SET slices_left = slices_left - 1 WHERE id = :id"
-            " AND state = CAST(:state AS job_state) RETURNING slices_left"
+            " AND state = CAST(:state AS job_state) RETURNING slices_left,"
+            f" CASE slices_left WHEN 0 THEN set_config('statement_timeout', '{PATIENCE}', true) END"
         ),
         {"id": job_id, "state": state},
     ).scalar()
