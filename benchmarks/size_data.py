@@ -1,8 +1,9 @@
-"""Scores, rankings and candidates, made up inside Postgres: real rows, a bounded transaction each."""
+"""Scores, rankings and candidates, made up inside Postgres."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
@@ -50,17 +51,19 @@ class Loaded:
 
 
 def load(database: Database, sizes: Sizes) -> Loaded:
-    """A document is the content some places after its query's; the ledger has PLACES of each."""
+    """A query's documents are spread over all contents; the ledger has PLACES of each."""
     now = datetime.now(UTC)
     ages = [timedelta(days=days) for days in (500, 2, 1, 0)]
-    runs = [UUID(int=partitions.first_id(now - age).int + 1) for age in ages]
+    expired, before, after, running = (
+        UUID(int=partitions.first_id(now - age).int + 1) for age in ages
+    )
     with database.begin() as connection:
         connection.execute(text("SELECT setseed(0.7)"))
         tenant = keys.ensure_tenant(connection, "size")
-        scorers = [
+        scorer, other = (
             registry.register_scorer(connection, ScorerSpec(name, "none", "a" * 64, "b" * 64))
             for name in ("size", "other")
-        ]
+        )
         provenance = registry.put_provenance(connection, {"device": "none"})
         corpus = corpora.create(connection, tenant, CORPUS)
         schedule = schedules.create(connection, tenant, _schedule(corpus))
@@ -68,16 +71,34 @@ def load(database: Database, sizes: Sizes) -> Loaded:
         partitions.create(connection, partitions.week_of(now - ages[0]))
         for week in partitions.missing(connection, now):
             partitions.create(connection, week)
-        first = connection.execute(_CONTENTS, {"tenant": tenant, "count": sizes.queries})
-        first_content = int(first.scalar_one())
-    loaded = Loaded(tenant, schedule, *scorers, provenance, first_content, *runs)
-    for run, age in zip(runs[:-1], ages, strict=False):
-        _ended(database, sizes, loaded, run, now - age)
-    _insert(database, sizes, _SCORES, _binds(loaded, sizes))
-    _running(database, sizes, loaded)
+        made = connection.execute(_CONTENTS, {"tenant": tenant, "count": sizes.queries})
+        first_content = int(made.scalar_one())
+    loaded = Loaded(
+        *(tenant, schedule, scorer, other, provenance, first_content),
+        *(expired, before, after, running),
+    )
+    with _without_foreign_keys(database):
+        for run, age in zip((expired, before, after), ages, strict=False):
+            _ended(database, sizes, loaded, run, now - age)
+        _insert(database, sizes, _SCORES, _binds(loaded, sizes))
+        _running(database, sizes, loaded)
     with database.autocommit() as connection:
         connection.execute(text("VACUUM ANALYZE"))
     return loaded
+
+
+@contextmanager
+def _without_foreign_keys(database: Database) -> Iterator[None]:
+    """They are checked once at the end instead of row by row; indexes stay, and grow as they do."""
+    with database.begin() as connection:
+        keys = connection.execute(_FOREIGN_KEYS).all()
+        for key in keys:
+            connection.execute(text(f"ALTER TABLE {key.table} DROP CONSTRAINT {key.name}"))
+    yield
+    with database.begin() as connection:
+        for key in keys:
+            add = f"ALTER TABLE {key.table} ADD CONSTRAINT {key.name} {key.definition}"
+            connection.execute(text(add))
 
 
 def _schedule(corpus: int | None) -> Mapping[str, object]:
@@ -136,10 +157,16 @@ def _running(database: Database, sizes: Sizes, loaded: Loaded) -> None:
         _insert(database, sizes, statement, binds)
 
 
+_FOREIGN_KEYS = text(
+    "SELECT conrelid::regclass::text AS table, conname AS name,"
+    " pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE contype = 'f'"
+    " AND conparentid = 0 AND conrelid::regclass::text"
+    " IN ('pair_score', 'ranking', 'job_query', 'candidate')"
+)
 _CONTENTS = text(
     "WITH made AS (INSERT INTO content (tenant_id, sha256, text) SELECT :tenant,"
-    " sha256(n::text::bytea), 'text ' || n FROM generate_series(1, CAST(:count AS int)) n RETURNING id)"
-    " SELECT min(id) FROM made"
+    " sha256(n::text::bytea), 'text ' || n FROM generate_series(1, CAST(:count AS int)) n"
+    " RETURNING id) SELECT min(id) FROM made"
 )
 _JOB = """
     INSERT INTO job (id, tenant_id, kind, state, scorer_id, k, top_n, query_count, slices_left,
@@ -154,7 +181,8 @@ _RUN = """
 """
 _QUERIES = """
     INSERT INTO job_query (job_id, query_no, tenant_id, content_id, standing_query)
-    SELECT :run, q, :tenant, :first + q, 'query-' || q FROM generate_series(CAST(:low AS bigint), :high) q
+    SELECT :run, q, :tenant, :first + q, 'query-' || q
+    FROM generate_series(CAST(:low AS bigint), :high) q
 """
 # Fifty of fifty-three documents, the same pool in each run, nearly in order. The scores are as
 # random as a model's: what repeats would be kept compressed.
@@ -164,8 +192,8 @@ _RANKINGS = """
         coarse_ranks, coarse_scores, cut_tokens)
     SELECT :run, q, :tenant, :scorer, false, :places, :places, hit.*
     FROM generate_series(CAST(:low AS bigint), :high) q CROSS JOIN LATERAL (
-        SELECT array_agg('document-' || (q + place) % :contents ORDER BY near),
-            array_agg(:first + (q + place) % :contents ORDER BY near),
+        SELECT array_agg('document-' || (q * 7919 + place * 104729) % :contents ORDER BY near),
+            array_agg(:first + (q * 7919 + place * 104729) % :contents ORDER BY near),
             array_agg(score ORDER BY score DESC), array_agg(score * 9 - 4 ORDER BY score DESC),
             array_agg(1 - 0.02 * random()), array_agg(random()),
             array_agg(CAST(NULL AS smallint)), array_agg(place + 1 ORDER BY near),
@@ -178,15 +206,18 @@ _RANKINGS = """
 _SCORES = """
     INSERT INTO pair_score (tenant_id, query_id, document_id, scorer_id, provenance_id, margin,
         score, label_mass, entropy, enhanced_at, label_logits, last_used_at)
-    SELECT :tenant, :first + q, :first + (q + place) % :contents, :scorer, :provenance,
-        random() * 9 - 4, random(), 1 - 0.02 * random(), random(), '{NULL}',
+    SELECT :tenant, :first + q, :first + (q * 7919 + place * 104729) % :contents, :scorer,
+        :provenance, random() * 9 - 4, random(), 1 - 0.02 * random(), random(), '{NULL}',
         jsonb_build_array(jsonb_build_array(random() * 20, random() * 20)), now() - interval '1 day'
-    FROM generate_series(CAST(:low AS bigint), :high) q, generate_series(0, CAST(:places AS int) - 1) place
+    FROM generate_series(CAST(:low AS bigint), :high) q,
+        generate_series(0, CAST(:places AS int) - 1) place
 """
 _CANDIDATES = """
     INSERT INTO candidate (job_id, query_no, coarse_rank, tenant_id, item_id, external_id,
         content_id, coarse_score)
-    SELECT :run, q, place + 1, :tenant, (q + place) % :contents,
-        'document-' || (q + place) % :contents, :first + (q + place) % :contents, random()
-    FROM generate_series(CAST(:low AS bigint), :high) q, generate_series(0, CAST(:places AS int) - 1) place
+    SELECT :run, q, place + 1, :tenant, (q * 7919 + place * 104729) % :contents,
+        'document-' || (q * 7919 + place * 104729) % :contents,
+        :first + (q * 7919 + place * 104729) % :contents, random()
+    FROM generate_series(CAST(:low AS bigint), :high) q,
+        generate_series(0, CAST(:places AS int) - 1) place
 """

@@ -16,6 +16,7 @@ from repick.settings import Settings
 from repick.store import endings, ledger, nightly, partitions, rankings, retention, runs, stages
 from repick.store.database import Database
 from repick.store.ledger import OpenPair
+from repick.store.retention import START, Place
 
 BATCH, TOGETHER = 32, 16
 """Pairs of a committed batch; rankings of one transaction (`worker.rank`)."""
@@ -130,7 +131,7 @@ def _retention(database: Database, sizes: Sizes, loaded: Loaded) -> list[Row]:
 
 
 def _mark(database: Database) -> None:
-    after: int | None = 0
+    after: Place | None = START
     while after is not None:
         with database.begin() as connection:
             after = retention.mark_contents(connection, after)
@@ -150,5 +151,5 @@ def _old_pairs(database: Database, sizes: Sizes, loaded: Loaded) -> float:
                 "queries": sizes.sampled // PLACES,
             },
         ).rowcount
-        taken, _ = seconds(lambda: retention.delete_pairs(connection, 30 * DAY))
+        taken, _ = seconds(lambda: retention.delete_pairs(connection, 30 * DAY, START))
     return taken / aged

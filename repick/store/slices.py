@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Row, text
 from repick.errors import Conflict
 from repick.jobs import MAX_ATTEMPTS, JobState, Slice, SliceState, Stage
 
-
 PATIENCE = "30min"
 """For what is done once a job, with all of its pairs: of 5 M that takes minutes."""
 
