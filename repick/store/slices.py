@@ -19,6 +19,8 @@ from repick.jobs import MAX_ATTEMPTS, JobState, Slice, SliceState, Stage
 
 PATIENCE = "30min"
 """For what is done once a job, with all of its pairs: of 5 M that takes minutes."""
+ROOM = "128MB"
+"""Memory for the same, to sort and join so many pairs; a small job takes no more than it needs."""
 
 
 class LeaseLost(Conflict):
@@ -202,13 +204,15 @@ def count_down(connection: Connection, job_id: UUID, state: JobState) -> int | N
     """One slice of the job's current stage has ended; give how many are left.
 
     None where the job has left that state (it was cancelled), and then nothing is counted.
-    Holds the job's row until the transaction ends, which after the last slice may take `PATIENCE`.
+    Holds the job's row until the transaction ends, which after the last slice may take `PATIENCE`
+    and `ROOM`.
     """
     left = connection.execute(
         text(
             "UPDATE job SET slices_left = slices_left - 1 WHERE id = :id"
-            " AND state = CAST(:state AS job_state) RETURNING slices_left,"
-            f" CASE slices_left WHEN 0 THEN set_config('statement_timeout', '{PATIENCE}', true) END"
+            " AND state = CAST(:state AS job_state) RETURNING slices_left, CASE slices_left"
+            f" WHEN 0 THEN set_config('statement_timeout', '{PATIENCE}', true)"
+            f" || set_config('work_mem', '{ROOM}', true) END"
         ),
         {"id": job_id, "state": state},
     ).scalar()
