@@ -129,16 +129,17 @@ _FREE_PAIRS = text(
         FROM (SELECT DISTINCT tenant_id, query_id FROM old) o
         JOIN job_query q ON q.tenant_id = o.tenant_id AND q.content_id = o.query_id
         JOIN job ON job.id = q.job_id
-    ), ranked AS MATERIALIZED (
-        SELECT DISTINCT a.tenant_id, a.query_id, document_id FROM asked a
+    ), live AS (
+        SELECT DISTINCT tenant_id, query_id FROM asked WHERE finished_at IS NULL
+    ), ranked AS (
+        SELECT a.tenant_id, a.query_id, document_id FROM asked a
         JOIN ranking r ON r.job_id = a.job_id AND r.query_no = a.query_no
         CROSS JOIN unnest(r.content_ids) document_id
     )
-    SELECT DISTINCT tenant_id, query_id, document_id FROM old
-    WHERE NOT EXISTS (SELECT FROM asked a WHERE a.tenant_id = old.tenant_id
-                      AND a.query_id = old.query_id AND a.finished_at IS NULL)
-      AND NOT EXISTS (SELECT FROM ranked r WHERE r.tenant_id = old.tenant_id
-                      AND r.query_id = old.query_id AND r.document_id = old.document_id)
+    SELECT tenant_id, query_id, document_id FROM old
+    WHERE NOT EXISTS (SELECT FROM live WHERE live.tenant_id = old.tenant_id
+                      AND live.query_id = old.query_id)
+    EXCEPT SELECT tenant_id, query_id, document_id FROM ranked
     """
 )
 _LOCK_QUERIES = text(
