@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--minutes", type=float, help="2, with --break fencing 1")
     parser.add_argument("--jobs", type=int, default=0, help="50 a minute unless given")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--break", dest="broken", choices=("fencing", "sweep"), default="")
@@ -39,11 +39,12 @@ def main(argv: list[str]) -> int:
         if asked.name is None:
             parser.error(f"scenario needs one of {', '.join(sorted(SCENARIOS))}")
         return _report(f"chaos-{asked.name}", scenario(asked.name, asked.times), asked.json)
-    jobs = asked.jobs or max(5, round(50 * asked.minutes))
-    load = Load(jobs, 50, asked.minutes * 60, asked.seed)
-    print(f"seed {asked.seed}: {jobs} jobs of 50 candidates over {asked.minutes:g} minutes")
-    scale = min(1.0, asked.minutes / LONG_MINUTES)
-    quick = asked.minutes < LONG_MINUTES
+    minutes: float = asked.minutes or (1 if asked.broken == "fencing" else 2)
+    jobs = asked.jobs or max(5, round(50 * minutes))
+    load = Load(jobs, 50, minutes * 60, asked.seed)
+    print(f"seed {asked.seed}: {jobs} jobs of 50 candidates over {minutes:g} minutes")
+    scale = min(1.0, minutes / LONG_MINUTES)
+    quick = minutes < LONG_MINUTES
     if asked.broken:
         outcome = run_broken(asked.broken, load, scale, control=asked.control)
         name = f"chaos-with{'' if asked.control else 'out'}-{asked.broken}"

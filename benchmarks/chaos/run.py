@@ -123,7 +123,7 @@ def run_broken(broken: str, load: Load, scale: float, *, control: bool = False) 
     then; messages that are surely lost, early, so that somebody waits for them. The `control` is
     the same run with nothing broken.
     """
-    kind, count = {"fencing": (LATE, 8), "sweep": ("lose messages", 1)}[broken]
+    kind, count = {"fencing": (LATE, 5), "sweep": ("lose messages", 1)}[broken]
     planned = [Fault((no + 0.5) / (count + 1) * load.seconds, kind) for no in range(count)]
     setup = Setup(broken="" if control else broken)
     if broken == "fencing":
