@@ -108,6 +108,8 @@ class SchedulesOut(View):
 class RunOut(View):
     """A tick's run; its job has the same id. `reasons` say why it is held, or has ended.
 
+    `job` is null where it never began, or its job was deleted before it ended.
+
     `figures`, once it is settled: pairs needed (`pairs_total`), reused, scored and failed, device
     seconds, and what scoring all of them would have taken (`from_nothing_s`).
     """
@@ -124,12 +126,14 @@ class RunOut(View):
     published_at: datetime | None
     confirmed_at: datetime | None
     confirmed_by: str | None
-    job: str
+    job: str | None
 
     @classmethod
     def of(cls, one: Run) -> RunOut:
         same = {name: getattr(one, name) for name in cls.model_fields if hasattr(one, name)}
-        return cls.model_validate(same | {"id": one.run_id, "job": job_path(one.run_id)})
+        began = one.state is not RunState.ENDED or one.figures
+        job = job_path(one.run_id) if began else None
+        return cls.model_validate(same | {"id": one.run_id, "job": job})
 
 
 class RunsOut(View):

@@ -2,8 +2,9 @@
 
     python -m benchmarks.size [--quick] [--json FILE]
 
-Loads pair scores and two runs' rankings by COPY into an embedded Postgres of its own, then measures
-what the service does with them, through the store's own functions.
+Loads 5 M pair scores, three runs' 100,000 rankings of 50 and the 5 M candidates of a fourth into an
+embedded Postgres of its own, as it is started without a server, then measures what the service
+does with them, through the store's own functions.
 """
 
 from __future__ import annotations
@@ -12,22 +13,21 @@ import argparse
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 from sqlalchemy import text
 
+from benchmarks import size_night, size_reads
 from benchmarks.report import Row, machine, print_table, write_json
-from benchmarks.size_data import PLACES, Loaded, Sizes, load
+from benchmarks.size_clock import seconds
+from benchmarks.size_data import Sizes, load
 from repick import embedded
-from repick.store import comparing, histories, rankings
 from repick.store.database import Database, migrate
 
-QUICK, FULL = Sizes(scores=50_000, queries=1_000), Sizes(scores=5_000_000, queries=100_000)
-TABLES = ("pair_score", "ranking", "job_query")
-_REPEATS = 50
+QUICK, FULL = Sizes(queries=1_000, sampled=200), Sizes(queries=100_000, sampled=5_000)
+TABLES = {"pair_score": 50, "ranking": 3, "job_query": 4, "candidate": 50}
+"""Rows a query as loaded."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -59,40 +59,15 @@ def measure(sizes: Sizes) -> list[Row]:
 
 
 def _measure(database: Database, sizes: Sizes) -> list[Row]:
-    rows: list[Row] = []
-
-    def took(metric: str, seconds: float, per: int, unit: str = "µs") -> None:
-        rows.append(Row(metric, seconds / per * 1e6, unit))
-
-    loaded, times = load(database, sizes)
-    took("copy_us_per_score", times.scores_s, sizes.scores)
-    took("copy_us_per_ranking", times.rankings_s, 2 * sizes.queries)
-    with database.autocommit() as connection:
-        connection.execute(text("ANALYZE"))
-        counts = {"pair_score": sizes.scores, "ranking": 2 * sizes.queries}
-        counts["job_query"] = 2 * sizes.queries
-        for table in TABLES:
-            rows.append(Row(f"bytes_per_{table}", _bytes(database, table) / counts[table], "B"))
-    rows.append(Row("ledger_lookup_us_per_pair", _lookup(database, loaded) * 1e6, "µs"))
-    took("rank_read_us_per_query", _seconds(lambda: _read_all(database, loaded)), sizes.queries)
-    summary = _seconds(lambda: _summary(database, loaded))
-    took("diff_us_per_query", summary, sizes.queries)
-    rows.append(Row("diff_page_ms", _p95(lambda: _diff_page(database, loaded)), "ms"))
-    rows.append(Row("latest_one_query_p95_ms", _p95(lambda: _latest(database, loaded)), "ms"))
-    took("delete_run_us_per_ranking", _seconds(lambda: _delete(database, loaded)), sizes.queries)
+    taken, loaded = seconds(lambda: load(database, sizes))
+    rows = [Row("load_s", taken, "s")]
+    rows += [
+        Row(f"bytes_per_{table}", _bytes(database, table) / (each * sizes.queries), "B")
+        for table, each in TABLES.items()
+    ]
+    rows += size_reads.measure(database, sizes, loaded)
+    rows += size_night.measure(database, sizes, loaded)
     return rows
-
-
-def _seconds(do: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    do()
-    return time.perf_counter() - started
-
-
-def _p95(do: Callable[[], object]) -> float:
-    """Milliseconds."""
-    taken = sorted(_seconds(do) * 1000 for _ in range(_REPEATS))
-    return taken[int(0.95 * len(taken))]
 
 
 def _bytes(database: Database, table: str) -> int:
@@ -107,65 +82,6 @@ def _bytes(database: Database, table: str) -> int:
             {"table": table},
         )
         return int(found.scalar_one())
-
-
-def _lookup(database: Database, loaded: Loaded) -> float:
-    """Seconds to find one pair's score, in batches of one query's documents; the median."""
-    statement = text(
-        "SELECT count(*) FROM pair_score WHERE tenant_id = :tenant AND query_id = :query"
-        " AND scorer_id = :scorer AND document_id = ANY(:documents)"
-    )
-    taken: list[float] = []
-    for query, documents in loaded.sample:
-        with database.read() as connection:
-            started = time.perf_counter()
-            found = connection.execute(
-                statement,
-                {
-                    "tenant": loaded.tenant_id,
-                    "query": query,
-                    "scorer": loaded.scorer_id,
-                    "documents": documents,
-                },
-            ).scalar_one()
-            taken.append((time.perf_counter() - started) / found)
-    return median(taken)
-
-
-def _read_all(database: Database, loaded: Loaded) -> None:
-    past = -1
-    while True:
-        with database.read() as connection:
-            page = rankings.read(connection, loaded.tenant_id, loaded.second, past, 500)
-        if not page:
-            return
-        past = page[-1].query_no
-
-
-def _summary(database: Database, loaded: Loaded) -> None:
-    with database.begin() as connection:
-        found = comparing.summary(connection, loaded.tenant_id, loaded.first, loaded.second)
-    if found.churn is None:
-        raise RuntimeError("the two runs have no query in common")
-
-
-def _diff_page(database: Database, loaded: Loaded) -> None:
-    with database.read() as connection:
-        comparing.page(
-            connection, loaded.tenant_id, loaded.first, loaded.second, loaded.middle, PLACES * 2
-        )
-
-
-def _latest(database: Database, loaded: Loaded) -> None:
-    with database.read() as connection:
-        name = f"q{loaded.middle}"
-        if not histories.of_run(connection, loaded.tenant_id, loaded.second, name, 1):
-            raise RuntimeError("the query has no ranking")
-
-
-def _delete(database: Database, loaded: Loaded) -> None:
-    with database.begin() as connection:
-        connection.execute(text("DELETE FROM job WHERE id = :job"), {"job": loaded.first})
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ from repick.errors import Conflict, InvalidField, Unavailable
 from repick.jobs import JobKind, JobState
 from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
 from repick.settings import Settings
+from repick.specs import Readout
 from repick.store import holds, nightly, query_vectors, registry, runs, schedules, sources
 from repick.store.database import Database
 from repick.store.jobs import NewJob
+from repick.store.registry import Registered
 from repick.store.runs import Run
 from repick.store.schedules import Schedule
 from repick.store.slices import Dispatch
@@ -121,11 +123,7 @@ def _new_job(
     """Raises Unavailable or InvalidField where the scorer is not registered."""
     source = sources.corpus(connection, one.tenant_id, one.corpus)
     assert source is not None  # a schedule goes with its corpus
-    scorer = (
-        registry.scorer_named(connection, one.scorer)
-        if one.scorer
-        else registry.default_scorer(connection)
-    )
+    scorer = scorer_of(connection, one.scorer, one.blend)
     if scorer is None:
         raise Unavailable("the schedule's scorer is not registered", code="no_scorer")
     ends = closes is not None and one.after_until is WindowPolicy.PARTIAL
@@ -149,6 +147,21 @@ def _new_job(
         min_score=one.min_score,
         time_limit=closes - now if closes is not None and ends else None,
     )
+
+
+def scorer_of(connection: Connection, name: str | None, blend: float) -> Registered | None:
+    """The scorer that a schedule's name, or none, stands for now; None where none is registered.
+
+    Raises InvalidField where it has no margin to blend.
+    """
+    found = (
+        registry.default_scorer(connection)
+        if name is None
+        else registry.scorer_named(connection, name)
+    )
+    if found is not None and blend > 0 and found.specification["readout"] == Readout.PAPER:
+        raise InvalidField("blend", "this readout has no margin to blend", code="no_margin")
+    return found
 
 
 def _close_windows(connection: Connection, now: datetime) -> None:

@@ -7,7 +7,7 @@ run at once, and any may die at any point. See `repick/store/retention.py` for w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -19,12 +19,14 @@ from repick.settings import Settings
 from repick.store import partitions, retention
 from repick.store.database import Connection, Database
 from repick.store.partitions import Week
-from repick.store.retention import GRACE, Ages
+from repick.store.retention import GRACE, START, Ages, Place
 
 log = structlog.get_logger(__name__)
 
 BATCHES = 100
 """Of each kind in a round: the next one goes on."""
+WALKED = 1000
+"""Thousands of contents that a round looks at."""
 
 
 def ages(settings: Settings) -> Ages:
@@ -35,17 +37,26 @@ def ages(settings: Settings) -> Ages:
     )
 
 
+@dataclass(slots=True)
+class Positions:
+    """Where a round has come among the contents, and the next one goes on."""
+
+    pairs: Place = START
+    unused: Place = START
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
     database: Database
     media: MediaStore
     ages: Ages
+    positions: Positions = field(default_factory=Positions)
 
     def run(self, now: datetime) -> None:
         """One round. Raises Unavailable where a server, or for 2 s a lock, is not to be had."""
         self.make_weeks(now)
         jobs = self.drop_weeks(now)
-        pairs = self._batches(lambda c: retention.delete_pairs(c, self.ages.scores))
+        pairs = self._delete_pairs()
         self._mark()
         contents = self._batches(retention.delete_contents)
         media = self._delete_media()
@@ -84,11 +95,26 @@ class Retention:
         log.info("week dropped", week=f"{week.start:%Y-%m-%d}")
         return True
 
-    def _mark(self) -> None:
-        after: int | None = 0
-        while after is not None:
+    def _delete_pairs(self) -> int:
+        total, after = 0, self.positions.pairs
+        for _ in range(WALKED):
             with self.database.begin() as connection:
-                after = retention.mark_contents(connection, after)
+                gone, last = retention.delete_pairs(connection, self.ages.scores, after)
+            total, after = total + gone, last or START
+            self.positions.pairs = after
+            if last is None:
+                break
+        return total
+
+    def _mark(self) -> None:
+        with self.database.begin() as connection:
+            retention.unmark_contents(connection)
+        for _ in range(WALKED):
+            with self.database.begin() as connection:
+                last = retention.mark_contents(connection, self.positions.unused)
+            self.positions.unused = last or START
+            if last is None:
+                break
 
     def _delete_media(self) -> int:
         """Rows first, committed; then the bytes, unless a submit has put them again since."""

@@ -31,8 +31,8 @@ class Retriever:
     embedder: Embedder
 
     def run(self, held: Slice) -> None:
-        """Commit the candidates of each batch of queries, the last with the end of the slice."""
-        with self.runtime.database.read() as connection:
+        """Commit the candidates of each batch of queries, and the slice's end with the last."""
+        with self.runtime.database.begin() as connection:
             task = retrieval(connection, held)
         # An item may be what killed the worker before.
         if held.attempts == 1 and self.embedder.catch_up(task.space.id):
@@ -43,13 +43,11 @@ class Retriever:
                 return
             size = self.encoding.size
             batch, left = left[:size], left[size:]
-            found = self._found(held, task, batch)
-            if not left:
-                self.runtime.close(held, found)
-                return
-            with self.runtime.database.begin() as connection:
-                found(connection)
-        self.runtime.close(held)
+            keep = self._batch(held, task, batch)
+            if left:
+                with self.runtime.database.begin() as connection:
+                    keep(connection)
+        self.runtime.close(held, keep if task.queries else None)
 
     def _may_go_on(self, held: Slice) -> bool:
         with self.runtime.database.read() as connection:
@@ -59,29 +57,29 @@ class Retriever:
         with self.runtime.database.statement() as connection:
             slices.hold(connection, held, self.runtime.lease)
 
-    def _found(
+    def _batch(
         self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]
     ) -> Callable[[Connection], None]:
-        """Encode a batch of queries; what it gives searches and stores, in a transaction."""
+        """Encode some queries; gives what finds and stores their candidates."""
         known = self._known(held, task, queries)
         new = tuple(query for query in queries if query.content_id not in known)
         vectors, errors = self._encoded(held, new)
         contents = {query.query_no: query.content_id for query in queries}
-        fresh = {contents[query_no]: vector for query_no, vector in vectors.items()}
-        vectors |= {no: known[content] for no, content in contents.items() if content in known}
+        found = {no: known[content] for no, content in contents.items() if content in known}
 
-        def store(connection: Connection) -> None:
+        def keep(connection: Connection) -> None:
             slices.renew(connection, held, self.runtime.lease)
             for query_no, error in errors.items():
                 reason = {"code": error.code, "detail": error.detail}
                 stages.fail_query(connection, held.job_id, query_no, reason)
             if task.standing:
+                fresh = {contents[query_no]: vector for query_no, vector in vectors.items()}
                 query_vectors.keep(connection, held.tenant_id, task.space.encoder_id, fresh)
-            for query_no, vector in sorted(vectors.items()):
+            for query_no, vector in sorted((vectors | found).items()):
                 search_into(connection, held, task, query_no, vector)
             warn_of_pending(connection, held, task.space)
 
-        return store
+        return keep
 
     def _known(
         self, held: Slice, task: Retrieval, queries: tuple[OpenQuery, ...]

@@ -116,8 +116,7 @@ class SliceScorer:
         spec, size = self.specs[work.scorer_fingerprint], self.runtime.settings.batch_pairs
         start = 0
         while start < len(work.pairs):
-            # A device that has nothing to do gets its first batch soon.
-            count = size if self.runtime.device.busy else min(size, FIRST_PAIRS)
+            count = size if self.runtime.device.busy else self._first(size, len(work.pairs) - start)
             prepared, failures = self._prepare(held, spec, work.pairs[start : start + count])
             start += count
             left = list(prepared.items())
@@ -126,6 +125,11 @@ class SliceScorer:
                 run = left[:1] if held.attempts >= MAX_ATTEMPTS else self.pace.run(left, _tokens)
                 yield _Ready(dict(run), failures)
                 left, failures = left[len(run) :], {}
+
+    @staticmethod
+    def _first(size: int, left: int) -> int:
+        """A device that has nothing to do gets its first batch soon, and no short one behind it."""
+        return size if left < 2 * FIRST_PAIRS else min(size, FIRST_PAIRS)
 
     def _prepare(
         self, held: Slice, spec: ScorerSpec, pairs: tuple[OpenPair, ...]

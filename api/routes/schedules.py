@@ -17,7 +17,7 @@ from api.schedule_schemas import SCHEDULE_EXAMPLE, RunRequest, SchedulePatch, Sc
 from api.schedule_views import RunOut, ScheduleOut, SchedulesOut, schedule_path
 from api.services import Services, services_of
 from repick import nightly
-from repick.errors import Conflict, NotFound
+from repick.errors import Conflict, InvalidField, NotFound
 from repick.schedules import next_tick
 from repick.specs import NAME
 from repick.store import corpora, runs, schedules
@@ -189,6 +189,7 @@ def _create(services: Services, tenant_id: int, corpus: str, values: dict[str, A
         found = corpora.held(connection, tenant_id, corpus)
         if found is None:
             raise no_corpus()
+        _check_scorer(connection, values["scorer"], values["blend"])
         made = schedules.create(connection, tenant_id, values | {"corpus_id": found.id})
         if made is None:
             detail = "there is a schedule of this name already"
@@ -201,5 +202,15 @@ def _change(services: Services, tenant_id: int, name: str, values: Any) -> Sched
     with services.database.begin() as connection:
         one = one_schedule(connection, tenant_id, name, to_change=True)
         if columns := values(one):
+            if {"scorer", "blend"} & columns.keys():
+                whole = {"scorer": one.scorer, "blend": one.blend} | columns
+                _check_scorer(connection, whole["scorer"], whole["blend"])
             schedules.change(connection, tenant_id, one.id, columns)
         return ScheduleOut.of(one_schedule(connection, tenant_id, name))
+
+
+def _check_scorer(connection: Connection, name: str | None, blend: float) -> None:
+    """Raises InvalidField for a name that no worker has registered: each night would fail."""
+    if nightly.scorer_of(connection, name, blend) is None and name is not None:
+        detail = "no scorer of this name is registered"
+        raise InvalidField("scorer", detail, code="unknown_scorer")

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from benchmarks.chaos.client import Accepted
+from benchmarks.chaos.commits import recorded, stale
 from benchmarks.chaos.function import Call, margin
 
 ALLOWED = {
@@ -31,13 +32,15 @@ class Findings:
     doubled: int
     held: int
     overdone: int
-    """Slices of which more was committed than they have: under a token that was not theirs."""
+    """Slices of which more was committed than they have."""
+    stale: int
+    """Batches that were committed under a token that was not their slice's any more."""
     scored_again: int
 
     @property
     def violations(self) -> int:
         wrong = (self.lost, self.failed_unexpected, self.unfinished, self.different)
-        return sum(wrong) + self.doubled + self.held + self.overdone
+        return sum(wrong) + self.doubled + self.held + self.overdone + self.stale
 
 
 def examine(
@@ -62,6 +65,7 @@ def examine(
         doubled=len(states) - len({one.id for one in accepted} & set(states)),
         held=_held(connection, two_sweeps_s),
         overdone=_overdone(connection),
+        stale=stale(recorded(connection)),
         scored_again=sum(n - 1 for n in Counter(p for call in made for p in call.pairs).values()),
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from benchmarks.chaos.commits import LATE, ask_for_late
 from benchmarks.chaos.function import poisoned
 from benchmarks.chaos.stack import FINE, Death, Stack
 from repick.errors import Unavailable
@@ -24,8 +25,6 @@ from worker.device import EXIT_DEADLINE
 
 Held = tuple[str, str, int, str]
 """A slice as its worker held it: job, stage, number, owner."""
-STALL_BUSY = "stall busy"
-"""A stall that waits until a fine worker holds something."""
 LOSS_S = 15.0
 """How long a loss of messages waits for one to lose."""
 
@@ -47,12 +46,8 @@ class Injector:
     _later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     _stalls: list[tuple[float, list[Held], subprocess.Popen[bytes]]] = field(default_factory=list)
     _losing_until: float | None = None
-    _wanted: int = 0
 
     def inject(self, kind: str) -> None:
-        if kind == STALL_BUSY:
-            self._wanted += 1
-            return
         action, _, target = kind.partition(" ")
         self.injected.append(kind)
         if action in ("kill", "stall"):
@@ -68,6 +63,7 @@ class Injector:
             "slow broker": self._slow,
             "postgres immediate": self.stack.stop_postgres_at_once,
             "stray messages": self._stray,
+            LATE: self._ask_for_late,
         }[kind]()
 
     def step(self) -> None:
@@ -77,10 +73,6 @@ class Injector:
         self._later = [entry for entry in self._later if entry[0] > now]
         for action in due:
             action()
-        if self._wanted and not self._stalls and (busy := self._holders()):
-            self._wanted -= 1
-            self.injected.append(STALL_BUSY)
-            self._stall(self.chance.choice(busy), STALL_BUSY)
         self._lose()
         self.stack.revive()
         self._watch()
@@ -173,6 +165,9 @@ class Injector:
 
     def _fast(self) -> None:
         self.stack.proxy.delay_s = 0.0
+
+    def _ask_for_late(self) -> None:
+        ask_for_late(self.stack.folder)
 
     def _stray(self) -> None:
         """Every live job's messages once more, of all stages, in any order."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from benchmarks.chaos.commits import LATE
+
 COUNTS = {
     "kill fine": 20,
     "kill coarse": 5,
@@ -19,6 +21,7 @@ COUNTS = {
     "postgres immediate": 3,
     "stall fine": 20,
     "stray messages": 3,
+    LATE: 5,
 }
 """Those of the long run; a shorter one scales them, one of each kind at least."""
 

@@ -8,13 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import text
 
 from benchmarks.chaos.checks import Findings, batches_again, examine
 from benchmarks.chaos.client import Accepted, Client, Load, submit_all
-from benchmarks.chaos.faults import STALL_BUSY, Injector, percentile
+from benchmarks.chaos.commits import LATE, overlaps
+from benchmarks.chaos.faults import Injector, percentile
 from benchmarks.chaos.function import calls
 from benchmarks.chaos.plan import Fault, schedule
 from benchmarks.chaos.stack import Death, Setup, Stack, running
@@ -40,6 +41,8 @@ class Outcome:
     """Slices that wait while their queue stands empty: nobody will ever hear of them."""
     died: tuple[Death, ...] = ()
     """Processes that ended by themselves, and no fault was the cause."""
+    overlaps: int = 0
+    """Slices that were another's when a late batch of theirs came to its commit."""
 
     @property
     def violations(self) -> int:
@@ -50,7 +53,7 @@ class Outcome:
         found = self.findings
         if broken == "sweep":
             return self.forgotten
-        return found.overdone + found.different + found.doubled
+        return found.stale + found.overdone + found.different + found.doubled
 
     def rows(self) -> list[Row]:
         found = self.findings
@@ -65,6 +68,8 @@ class Outcome:
             Row("doubled", found.doubled, "jobs", 0, "<="),
             Row("leases_held", found.held, "slices", 0, "<="),
             Row("slices_overdone", found.overdone, "slices", 0, "<="),
+            Row("stale_commits", found.stale, "batches", 0, "<="),
+            Row("overlaps", self.overlaps, "slices"),
             Row("forgotten", self.forgotten, "slices", 0, "<="),
             Row("died_by_themselves", len(self.died), "processes", 0, "<="),
             Row("faults", len(self.injected), "faults"),
@@ -111,18 +116,23 @@ def run(
             database.close()
 
 
-def run_broken(broken: str, load: Load, scale: float) -> Outcome:
+def run_broken(broken: str, load: Load, scale: float, *, control: bool = False) -> Outcome:
     """A run without `fencing` or without the `sweep`, with what that protection is there for.
 
-    Slow batches and stalls of who holds something, so that a worker comes back to a slice that
-    another works on; messages that are surely lost, early, so that somebody waits for them.
+    Commits that come late, with slow batches, so that another is in the middle of the slice by
+    then; messages that are surely lost, early, so that somebody waits for them. The `control` is
+    the same run with nothing broken.
     """
-    kind, count = {"fencing": (STALL_BUSY, 8), "sweep": ("lose messages", 1)}[broken]
-    harm = [Fault((no + 0.5) / (count + 1) * load.seconds, kind) for no in range(count)]
-    planned = [*(schedule(load.seed, load.seconds, scale) if broken == "sweep" else []), *harm]
-    setup = Setup(broken=broken, delay_s=0.1 if broken == "fencing" else 0.01)
+    kind, count = {"fencing": (LATE, 5), "sweep": ("lose messages", 1)}[broken]
+    planned = [Fault((no + 0.5) / (count + 1) * load.seconds, kind) for no in range(count)]
+    setup = Setup(broken="" if control else broken)
+    if broken == "fencing":
+        setup = replace(setup, delay_s=0.05)
+        load = replace(load, poisoned=0, cancelled=0)
+    else:
+        planned += schedule(load.seed, load.seconds, scale)
     faults = sorted(planned, key=lambda fault: fault.at_s)
-    return run(setup, load, faults=faults, quiet_s=60 if broken == "sweep" else 180)
+    return run(setup, load, faults=faults, quiet_s=60)
 
 
 def _storm(injector: Injector, client: Client, load: Load, faults: list[Fault]) -> float:
@@ -173,7 +183,8 @@ def _outcome(
     documents: list[str],
     final_after: float,
 ) -> Outcome:
-    made = calls(stack.folder)
+    made, late = calls(stack.folder), overlaps(stack.folder)
+    again = zip(injector.killed, batches_again(made, injector.killed), strict=True)
     with injector.database.begin() as connection:
         found = examine(connection, accepted, documents, made, 2 * stack.setup.sweep_s)
         waited_for = waiting.queues_waited_for(connection)
@@ -184,7 +195,9 @@ def _outcome(
         tuple(injector.injected),
         tuple(injector.rescues),
         final_after,
-        tuple(batches_again(made, injector.killed)),
+        # What a process was late with is scored again for that, not for its death.
+        tuple(batches - late[pid] for pid, batches in again),
         sum(waited_for[queue] for queue in empty),
         tuple(injector.unexplained),
+        late.total(),
     )

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import redis
 
+from benchmarks.chaos import commits
 from benchmarks.chaos.proxy import Proxy
 from repick import embedded
 from repick.embedded import postgres, valkey
@@ -237,6 +238,7 @@ def _key(servers: embedded.Servers) -> str:
     migrate(servers.database_url)
     database = Database(servers.database_url)
     with database.begin() as connection:
+        commits.create(connection)
         key = create_key(connection, ensure_tenant(connection, "chaos"), "chaos")
     database.close()
     return key

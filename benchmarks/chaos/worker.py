@@ -2,34 +2,33 @@
 
 CHAOS_DELAY_S is what a pair costs, CHAOS_LOG the folder of the call logs, CHAOS_CLOCK_S shifts
 this process's wall clock, and CHAOS_BREAK=fencing takes the check of tokens away: then the harness
-must find the damage.
+must find the damage. Every commit of a batch is watched (`commits.py`).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-import structlog
+from sqlalchemy import TextClause, text
 
+from benchmarks.chaos.commits import watched
 from benchmarks.chaos.function import POISON, margin, record, record_poisoned
 from benchmarks.fake_worker import ENCODER, retriever
 from repick.content import LoadedContent
-from repick.jobs import PairScore, Slice, bulk_queue
+from repick.jobs import PairScore, bulk_queue
 from repick.logs import configure
 from repick.settings import Settings
 from repick.specs import ScorerSpec, fingerprint
-from repick.store import registry, slices
-from repick.store.database import Connection
-from repick.store.slices import LeaseLost
+from repick.store import ledger, registry, slices
 from repick.store.stages import coarse_queues
 from worker.pace import Pace
 from worker.runtime import Runtime
@@ -38,7 +37,7 @@ from worker.serving import consume, opened
 from worker.tasks import coarse_tasks, fine_tasks
 
 SCORER = ScorerSpec("chaos-scorer", "chaos", "w", "t", untrained=True)
-log = structlog.get_logger(__name__)
+_FENCE = re.compile(r"AND ((?:s\.)?token = :token)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +78,17 @@ def shift_clock(seconds: float) -> None:
     time.time = lambda: real() + seconds
 
 
-def break_fencing() -> None:
-    """Let a worker whose lease is another's by now go on as if it still held it.
+def break_fencing(put: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Take the check of tokens out of every statement on slices that has one."""
+    for module in (slices, ledger):
+        for name, value in list(vars(module).items()):
+            if isinstance(value, TextClause):
+                put(module, name, _unfenced(value.text))
+        put(module, "text", _unfenced)
 
-    All claims have one token, and where even that is gone nobody minds.
-    """
-    setattr(slices, "uuid4", lambda: UUID(int=0))  # noqa: B010
-    for name in ("renew", "hold", "finish"):
-        setattr(slices, name, partial(_unfenced, getattr(slices, name)))
 
-
-def _unfenced(fenced: Any, connection: Connection, held: Slice, *rest: Any) -> None:
-    try:
-        fenced(connection, held, *rest)
-    except LeaseLost:
-        log.warning("fencing is off: going on")
+def _unfenced(statement: str) -> TextClause:
+    return text(_FENCE.sub(r"AND (true OR \1)", statement))
 
 
 def main(role: str) -> int:
@@ -116,7 +111,9 @@ def _coarse(runtime: Runtime) -> int:
 
 
 def _fine(runtime: Runtime) -> int:
-    model: Any = PureModel(Path(os.environ["CHAOS_LOG"]), float(os.environ["CHAOS_DELAY_S"]))
+    folder = Path(os.environ["CHAOS_LOG"])
+    model: Any = PureModel(folder, float(os.environ["CHAOS_DELAY_S"]))
+    setattr(ledger, "commit_batch", watched(ledger.commit_batch, folder))  # noqa: B010
     with runtime.database.begin() as connection:
         ids = [registry.register_scorer(connection, SCORER)]
         provenance_id = registry.put_provenance(connection, model.provenance)

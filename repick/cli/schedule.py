@@ -162,11 +162,13 @@ def _print_runs(runs: Iterable[Json], as_json: bool) -> None:
         print_json(list(runs))
         return
     run = Column("run", no_wrap=True, min_width=36)  # to be copied whole
-    table = Table(run, "tick", "state", "needed", "reused", "scored", "device s", box=None)
+    counted = ("needed", "reused", "scored", "device s")
+    table = Table(run, "tick", "state", *counted, "because of", box=None)
     for one in runs:
         figures = one["figures"]
         counts = (figures.get(f"pairs_{name}") for name in ("total", "reused", "scored"))
         shown = ["–" if count is None else str(count) for count in counts]
         seconds = f"{figures['device_s']:.1f}" if "device_s" in figures else "–"
-        table.add_row(one["id"], one["tick"][:16], one["state"], *shown, seconds)
+        reasons = ", ".join(reason["code"] for reason in one["reasons"])
+        table.add_row(one["id"], one["tick"][:16], one["state"], *shown, seconds, reasons)
     console.print(table)

@@ -24,6 +24,9 @@ from repick.store.tenancy import Role
 PING_AFTER_IDLE_S = 1.0
 EF_SEARCH = 200
 """Of an index scan unless a search asks for more: set with the connection, not in each search."""
+PLAN_ONCE = " -c plan_cache_mode=force_generic_plan"
+"""Workers ask the same few things by key, of tables of many partitions: planning each question
+anew takes longer than its answer. What depends on a value is planned for it by `by_value`."""
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
@@ -45,6 +48,8 @@ class Database:
             f"-c statement_timeout={statement_timeout_s * 1000} -c lock_timeout=10000"
             f" -c hnsw.ef_search={EF_SEARCH} -c hnsw.iterative_scan=relaxed_order"
         )
+        if role is Role.SERVICE:
+            options += PLAN_ONCE
         self.engine = create_engine(
             url,
             pool_size=pool_size,
@@ -128,6 +133,11 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def by_value(connection: Connection) -> None:
+    """Plan each of this transaction's statements for its values, where they decide how it runs."""
+    connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
 
 
 def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:

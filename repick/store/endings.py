@@ -6,6 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from repick.store.slices import PATIENCE
+
 _END = text(
     """
     WITH written AS (
@@ -79,6 +81,7 @@ def _end_late(connection: Connection, job_id: UUID) -> None:
 
 def clear_ended(connection: Connection) -> int:
     """Delete the candidates of jobs that were ended from outside; the others have none."""
+    connection.execute(text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))
     return connection.execute(
         text(
             "DELETE FROM candidate WHERE job_id IN (SELECT id FROM job"

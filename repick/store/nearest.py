@@ -12,13 +12,13 @@ from sqlalchemy import Connection, text
 
 from repick.filters import Filter
 from repick.store import driver, filtering
-from repick.store.database import EF_SEARCH
+from repick.store.database import EF_SEARCH, by_value
 from repick.store.vectors import half
 
 if TYPE_CHECKING:
     from repick.store.spaces import Space
 
-EXACT_MATCHES = 10_000
+EXACT_MATCHES = 20_000
 """Where a filter leaves at most so many items they are compared one by one."""
 
 
@@ -41,15 +41,20 @@ class Search(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a space is searched; `matching` counts a filter's items, up to EXACT_MATCHES + 1."""
+    """How a space is searched.
+
+    `matching` counts a filter's items, up to EXACT_MATCHES + 1; `among` are their ids where they
+    are compared one by one: found once, for all queries that share the plan.
+    """
 
     search: Search
     matching: int | None = None
     filter: Filter | None = None
+    among: Sequence[int] | None = None
 
 
 def plan(connection: Connection, one: Space, filter: Filter | None) -> Plan:
-    """How the space is searched under a filter, decided by counting the items that it leaves.
+    """How the space is searched under a filter, decided by the items that it leaves.
 
     Few are compared one by one, which is exact; many through the index, which then goes on until
     it has found enough of them.
@@ -57,17 +62,23 @@ def plan(connection: Connection, one: Space, filter: Filter | None) -> Plan:
     if filter is None:
         return Plan(Search.INDEX if one.indexed else Search.EXACT)
     where = filtering.condition(filter)
-    most = EXACT_MATCHES + 1 if one.indexed else None
+    by_value(connection)
     found = connection.execute(
         text(
-            "SELECT count(*) FROM (SELECT FROM item i WHERE i.tenant_id = :tenant"
-            f" AND i.corpus_id = :corpus AND {where.sql} LIMIT :most) bounded"
+            "SELECT i.id FROM item i WHERE i.tenant_id = :tenant AND i.corpus_id = :corpus"
+            f" AND {where.sql} LIMIT :most"
         ),
-        {**where.binds, "tenant": one.tenant_id, "corpus": one.corpus_id, "most": most},
+        {
+            **where.binds,
+            "tenant": one.tenant_id,
+            "corpus": one.corpus_id,
+            "most": EXACT_MATCHES + 1 if one.indexed else None,
+        },
     )
-    matching = int(found.scalar_one())
-    through_index = one.indexed and matching > EXACT_MATCHES
-    return Plan(Search.INDEX if through_index else Search.EXACT, matching, filter)
+    ids = found.scalars().all()
+    if one.indexed and len(ids) > EXACT_MATCHES:
+        return Plan(Search.INDEX, len(ids), filter)
+    return Plan(Search.EXACT, len(ids), filter, ids)
 
 
 _NEAREST = """
@@ -81,15 +92,15 @@ _MATCHES = "(SELECT {condition} FROM item i WHERE i.tenant_id = :tenant AND i.id
 """Asked of each row that the index gives: no other order of joins can take its place."""
 
 # Materialised before it is sorted, so that no index takes the place of comparing every match.
-_AMONG_MATCHES = """
+_AMONG = """
     WITH matching AS MATERIALIZED (
-        SELECT e.item_id, i.external_id, e.content_id, {distance} AS distance
-        FROM item i JOIN {partition} e
-          ON e.tenant_id = i.tenant_id AND e.space_id = :space AND e.item_id = i.id
-        WHERE i.tenant_id = :tenant AND i.corpus_id = :corpus AND {condition}
-    )
-    SELECT item_id, external_id, content_id, 1 - distance AS cosine FROM matching
-    ORDER BY distance, item_id LIMIT :k
+        SELECT e.item_id, e.content_id, {distance} AS distance FROM {partition} e
+        WHERE e.tenant_id = :tenant AND e.space_id = :space
+          AND e.item_id = ANY(CAST(:among AS bigint[]))
+    ), near AS (SELECT * FROM matching ORDER BY distance, item_id LIMIT {most})
+    SELECT near.item_id, item.external_id, near.content_id, 1 - near.distance AS cosine
+    FROM near JOIN item ON item.tenant_id = :tenant AND item.id = near.item_id
+    ORDER BY near.distance, near.item_id
 """
 
 
@@ -120,9 +131,9 @@ def search(
         "condition": where.sql,
     }
     binds = {"query": half(vector), "k": k, "tenant": one.tenant_id}
-    if planned.filter is not None and planned.search is Search.EXACT:
-        statement = _AMONG_MATCHES.format(**facts)
-        binds |= {"space": one.id, "corpus": one.corpus_id}
+    if planned.among is not None:
+        statement = _AMONG.format(**facts, most=int(k))
+        binds |= {"space": one.id, "among": planned.among}
     else:
         matches = "true" if planned.filter is None else _MATCHES.format(**facts)
         # An index gives distances only; ties at the edge are settled where the scan is exact.

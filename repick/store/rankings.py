@@ -92,16 +92,21 @@ def unranked(connection: Connection, held: Slice) -> list[int]:
     return [row.query_no for row in rows]
 
 
-def candidates(
+def _candidates(
     connection: Connection, job_id: UUID, query_nos: Sequence[int]
-) -> dict[int, list[Candidate]]:
-    """Candidates by query, in coarse order, with the ledger's scores or their errors."""
+) -> tuple[dict[int, list[Candidate]], bool]:
+    """Candidates by query, in coarse order, with the ledger's scores or their errors.
+
+    True beside them where the use of a score was not noted within the last hour.
+    """
     rows = connection.execute(
         text(
             "SELECT c.query_no, c.item_id, c.external_id, c.content_id, c.coarse_rank,"
             " c.coarse_score, p.score, p.margin, p.label_mass, p.entropy, p.enhanced_at,"
             " coalesce(p.cut_tokens, 0) AS cut_tokens,"
-            " c.error_code, c.retryable FROM candidate c"
+            " c.error_code, c.retryable,"
+            " coalesce(p.last_used_at < now() - interval '1 hour', false) AS stale"
+            " FROM candidate c"
             " JOIN job ON job.id = c.job_id"
             " JOIN job_query q ON q.job_id = c.job_id AND q.query_no = c.query_no"
             " LEFT JOIN pair_score p ON p.tenant_id = c.tenant_id AND p.query_id = q.content_id"
@@ -112,22 +117,45 @@ def candidates(
         {"job": job_id, "queries": list(query_nos)},
     )
     found: dict[int, list[Candidate]] = {query_no: [] for query_no in query_nos}
+    stale = False
     for row in rows:
-        facts = {name: one for name, one in row._mapping.items() if name != "query_no"}
-        facts["enhanced_at"] = row.enhanced_at or ()
-        found[row.query_no].append(Candidate(**facts))
-    return found
+        facts = dict(row._mapping) | {"enhanced_at": row.enhanced_at or ()}
+        stale = facts.pop("stale") or stale
+        found[facts.pop("query_no")].append(Candidate(**facts))
+    return found, stale
 
 
 def rank(connection: Connection, held: Slice, query_nos: Sequence[int], ask: Ask) -> None:
-    """Write the rankings of some queries, or why they have none."""
-    by_query = candidates(connection, held.job_id, query_nos)
+    """Write the rankings of some queries, or why they have none; note that their pairs are used."""
+    by_query, stale = _candidates(connection, held.job_id, query_nos)
+    if stale:
+        connection.execute(_TOUCH, {"job": held.job_id, "queries": list(query_nos)})
     reason = _reason(connection, held)
     for query_no, found in by_query.items():
         if error := failure(found, reason):
             stages.fail_query(connection, held.job_id, query_no, error)
         else:
             write(connection, held, query_no, ask, found, ranked(found, ask.readout, ask.order))
+
+
+# Those that another transaction holds are being noted by it: waiting for it could be a circle.
+_TOUCH = text(
+    """
+    WITH used AS (
+        SELECT p.tenant_id, p.query_id, p.document_id, p.scorer_id FROM candidate c
+        JOIN job ON job.id = c.job_id
+        JOIN job_query q ON q.job_id = c.job_id AND q.query_no = c.query_no
+        JOIN pair_score p ON p.tenant_id = c.tenant_id AND p.query_id = q.content_id
+            AND p.document_id = c.content_id AND p.scorer_id = job.scorer_id
+        WHERE c.job_id = :job AND c.query_no = ANY(:queries)
+          AND p.last_used_at < now() - interval '1 hour'
+        FOR NO KEY UPDATE OF p SKIP LOCKED
+    )
+    UPDATE pair_score p SET last_used_at = now() FROM used
+    WHERE p.tenant_id = used.tenant_id AND p.query_id = used.query_id
+      AND p.document_id = used.document_id AND p.scorer_id = used.scorer_id
+    """
+)
 
 
 def _reason(connection: Connection, held: Slice) -> str | None:

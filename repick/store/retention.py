@@ -58,55 +58,135 @@ def delete_jobs(
     return connection.execute(statement, _expired(ages, now) | {"limit": limit}).rowcount
 
 
-def delete_pairs(connection: Connection, unused: timedelta, limit: int = 2000) -> int:
-    """Delete some of the pair scores not used for so long and in no kept ranking or live job."""
-    queries = connection.execute(
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a walk through all contents has come, in the order of their key."""
+
+    tenant_id: int
+    content_id: int
+
+
+START = Place(0, 0)
+
+
+def _next(connection: Connection, after: Place, limit: int) -> Place | None:
+    """The last of the next contents; None at the end."""
+    row = connection.execute(
         text(
-            "SELECT c.tenant_id, c.id FROM content c WHERE (c.tenant_id, c.id) IN ("
-            " SELECT tenant_id, query_id FROM pair_score p WHERE last_used_at < now() - :unused"
-            " AND NOT repick_pair_used(tenant_id, query_id, document_id) LIMIT :limit)"
-            " ORDER BY c.tenant_id, c.id FOR UPDATE SKIP LOCKED"
+            "SELECT tenant_id, id FROM (SELECT tenant_id, id FROM content"
+            " WHERE (tenant_id, id) > (:tenant, :id) ORDER BY tenant_id, id LIMIT :limit) next"
+            " ORDER BY tenant_id DESC, id DESC LIMIT 1"
         ),
-        {"unused": max(unused, GRACE), "limit": limit},
-    ).all()
-    return connection.execute(
-        text(
-            "DELETE FROM pair_score p USING unnest(CAST(:tenants AS bigint[]),"
-            " CAST(:queries AS bigint[])) AS free (tenant_id, query_id)"
-            " WHERE p.tenant_id = free.tenant_id AND p.query_id = free.query_id"
-            " AND p.last_used_at < now() - :unused"
-            " AND NOT repick_pair_used(p.tenant_id, p.query_id, p.document_id)"
-        ),
-        {
-            "tenants": [row.tenant_id for row in queries],
-            "queries": [row.id for row in queries],
-            "unused": max(unused, GRACE),
-        },
-    ).rowcount
+        {"tenant": after.tenant_id, "id": after.content_id, "limit": limit},
+    ).first()
+    return None if row is None else Place(row.tenant_id, row.id)
 
 
-def mark_contents(connection: Connection, after: int, limit: int = 10_000) -> int | None:
-    """Note which of the next contents by id nothing refers to; give the last id, None at the end.
+_AMONG = "(c.tenant_id, c.id) > (:tenant, :id) AND (c.tenant_id, c.id) <= (:last_tenant, :last_id)"
 
-    Those that are used again by now lose their note.
+
+def _among(after: Place, last: Place) -> dict[str, object]:
+    return {
+        "tenant": after.tenant_id,
+        "id": after.content_id,
+        "last_tenant": last.tenant_id,
+        "last_id": last.content_id,
+    }
+
+
+def delete_pairs(
+    connection: Connection, unused: timedelta, after: Place, limit: int = 1000
+) -> tuple[int, Place | None]:
+    """Of the next contents, delete the pair scores as queries that were not used for so long and
+    are in no kept ranking or live job. Gives how many, and the last content's place: None at the
+    end.
+
+    Rankings that a night's schedule keeps for a year keep nearly all old pairs, so those of one
+    query are looked at together; only what seems free is then asked about one by one.
     """
+    last = _next(connection, after, limit)
+    if last is None:
+        return 0, None
+    age = {"unused": max(unused, GRACE)}
+    free = connection.execute(_FREE_PAIRS, _among(after, last) | age).all()
+    if not free:
+        return 0, last
+    tenants, queries, documents = (list(column) for column in zip(*free, strict=True))
+    pairs = {"tenants": tenants, "queries": queries, "documents": documents}
+    locked = connection.execute(_LOCK_QUERIES, pairs).scalars().all()
+    gone = connection.execute(_DELETE_PAIRS, age | pairs | {"locked": locked})
+    return gone.rowcount, last
+
+
+_FREE_PAIRS = text(
+    f"""
+    WITH old AS MATERIALIZED (
+        SELECT c.tenant_id, c.id AS query_id, p.document_id
+        FROM content c JOIN pair_score p ON p.tenant_id = c.tenant_id AND p.query_id = c.id
+        WHERE {_AMONG} AND p.last_used_at < now() - :unused
+    ), asked AS MATERIALIZED (
+        SELECT q.tenant_id, q.content_id AS query_id, q.job_id, q.query_no, job.finished_at
+        FROM (SELECT DISTINCT tenant_id, query_id FROM old) o
+        JOIN job_query q ON q.tenant_id = o.tenant_id AND q.content_id = o.query_id
+        JOIN job ON job.id = q.job_id
+    ), live AS (
+        SELECT DISTINCT tenant_id, query_id FROM asked WHERE finished_at IS NULL
+    ), ranked AS (
+        SELECT a.tenant_id, a.query_id, document_id FROM asked a
+        JOIN ranking r ON r.job_id = a.job_id AND r.query_no = a.query_no
+        CROSS JOIN unnest(r.content_ids) document_id
+    )
+    SELECT tenant_id, query_id, document_id FROM old
+    WHERE NOT EXISTS (SELECT FROM live WHERE live.tenant_id = old.tenant_id
+                      AND live.query_id = old.query_id)
+    EXCEPT SELECT tenant_id, query_id, document_id FROM ranked
+    """
+)
+_LOCK_QUERIES = text(
+    "SELECT c.id FROM content c WHERE (c.tenant_id, c.id) IN"
+    " (SELECT * FROM unnest(CAST(:tenants AS bigint[]), CAST(:queries AS bigint[])))"
+    " ORDER BY c.tenant_id, c.id FOR UPDATE SKIP LOCKED"
+)
+_DELETE_PAIRS = text(
+    """
+    DELETE FROM pair_score p
+    USING unnest(CAST(:tenants AS bigint[]), CAST(:queries AS bigint[]),
+        CAST(:documents AS bigint[])) AS free (tenant_id, query_id, document_id)
+    WHERE p.tenant_id = free.tenant_id AND p.query_id = free.query_id
+      AND p.document_id = free.document_id AND p.query_id = ANY(CAST(:locked AS bigint[]))
+      AND p.last_used_at < now() - :unused
+      AND NOT repick_pair_used(p.tenant_id, p.query_id, p.document_id)
+    """
+)
+
+
+def unmark_contents(connection: Connection) -> None:
+    """Those contents that are used again lose their note."""
     connection.execute(
         text("DELETE FROM unused_content u WHERE repick_content_used(u.tenant_id, u.content_id)")
     )
-    last: int | None = connection.execute(
-        text(
-            "WITH next AS (SELECT tenant_id, id FROM content WHERE id > :after ORDER BY id"
-            " LIMIT :limit), free AS (SELECT c.tenant_id, c.id FROM content c JOIN next"
-            " USING (tenant_id, id) WHERE NOT repick_content_used(c.tenant_id, c.id)"
-            " AND NOT EXISTS (SELECT FROM unused_content u WHERE u.tenant_id = c.tenant_id"
-            " AND u.content_id = c.id) FOR KEY SHARE OF c SKIP LOCKED), noted AS ("
-            " INSERT INTO unused_content (tenant_id, content_id) SELECT tenant_id, id FROM free"
-            " ON CONFLICT DO NOTHING)"
-            " SELECT max(id) FROM next"
-        ),
-        {"after": after, "limit": limit},
-    ).scalar_one()
+
+
+def mark_contents(connection: Connection, after: Place, limit: int = 1000) -> Place | None:
+    """Note which of the next contents nothing refers to; give the last one's place: None at the
+    end."""
+    last = _next(connection, after, limit)
+    if last is not None:
+        connection.execute(_MARK, _among(after, last))
     return last
+
+
+_MARK = text(
+    f"""
+    INSERT INTO unused_content (tenant_id, content_id)
+    SELECT c.tenant_id, c.id FROM content c
+    WHERE {_AMONG} AND NOT repick_content_used(c.tenant_id, c.id)
+      AND NOT EXISTS (SELECT FROM unused_content u WHERE u.tenant_id = c.tenant_id
+                      AND u.content_id = c.id)
+    FOR KEY SHARE OF c SKIP LOCKED
+    ON CONFLICT DO NOTHING
+    """
+)
 
 
 def delete_contents(connection: Connection, limit: int = 1000) -> int:

@@ -17,6 +17,12 @@ from sqlalchemy import Connection, Row, text
 from repick.errors import Conflict
 from repick.jobs import MAX_ATTEMPTS, JobState, Slice, SliceState, Stage
 
+PATIENCE = "30min"
+"""For what is done once a job, with all of its pairs: of 5 M that takes minutes."""
+ROOM = "128MB"
+"""Memory for the same, to sort and join so many pairs; a small job takes no more than it needs.
+One of many queries is also planned for what it has, whatever a worker's connection says."""
+
 
 class LeaseLost(Conflict):
     """The slice is somebody else's by now; nothing was changed."""
@@ -136,6 +142,15 @@ def hold(connection: Connection, held: Slice, lease: timedelta) -> None:
         raise LeaseLost("the slice was claimed by another worker", job_id=held.job_id)
 
 
+def hold_job(connection: Connection, held: Slice) -> bool:
+    """Lock the row of a held slice's job until the transaction ends; False where it has ended.
+
+    Whoever first shares that row and then counts the job down would wait in a circle with others.
+    """
+    statement = text("SELECT id FROM job WHERE id = :job AND finished_at IS NULL FOR NO KEY UPDATE")
+    return connection.execute(statement, {"job": held.job_id}).first() is not None
+
+
 def release(connection: Connection, held: Slice, error_code: str | None = None) -> bool:
     """Give a slice back: to be taken at once when yielding, or again later after an error.
 
@@ -195,12 +210,17 @@ def count_down(connection: Connection, job_id: UUID, state: JobState) -> int | N
     """One slice of the job's current stage has ended; give how many are left.
 
     None where the job has left that state (it was cancelled), and then nothing is counted.
-    Holds the job's row until the transaction ends.
+    Holds the job's row until the transaction ends, which after the last slice may take `PATIENCE`
+    and `ROOM`.
     """
     left = connection.execute(
         text(
             "UPDATE job SET slices_left = slices_left - 1 WHERE id = :id"
-            " AND state = CAST(:state AS job_state) RETURNING slices_left"
+            " AND state = CAST(:state AS job_state) RETURNING slices_left, CASE slices_left"
+            f" WHEN 0 THEN set_config('statement_timeout', '{PATIENCE}', true)"
+            f" || set_config('work_mem', '{ROOM}', true)"
+            " || set_config('plan_cache_mode', CASE WHEN query_count > 100 THEN 'auto'"
+            " ELSE current_setting('plan_cache_mode') END, true) END"
         ),
         {"id": job_id, "state": state},
     ).scalar()

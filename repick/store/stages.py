@@ -161,17 +161,6 @@ _NUMBER = text(
     """
 )
 
-_TOUCH = text(
-    f"""
-    WITH pair AS ({_PAIRS})
-    UPDATE pair_score p SET last_used_at = now() FROM pair, job
-    WHERE job.id = :job AND pair.known AND p.tenant_id = job.tenant_id
-      AND p.scorer_id = job.scorer_id AND p.query_id = pair.query_id
-      AND p.document_id = pair.document_id AND p.last_used_at < now() - interval '1 hour'
-    """
-)
-
-
 # A job that was never claimed stays queued, whatever stage it begins with.
 _STATE = "CASE WHEN job.state = 'queued' THEN job.state ELSE CAST(:state AS job_state) END"
 
@@ -181,8 +170,6 @@ def open_scoring(
 ) -> Dispatch:
     """Number the pairs that the ledger lacks and cut them into slices; rank where it has all."""
     counts = connection.execute(_NUMBER, {"job": job_id}).one()
-    if counts.open < counts.total:
-        connection.execute(_TOUCH, {"job": job_id})
     ranges = chunks(counts.open, slice_pairs)
     head = connection.execute(
         text(

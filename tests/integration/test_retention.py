@@ -22,7 +22,7 @@ from repick.media import MediaFolder
 from repick.retention import Retention
 from repick.store import contents, jobs, partitions, retention
 from repick.store.partitions import first_id, week_of
-from repick.store.retention import Ages
+from repick.store.retention import START, Ages, Place
 from tests.integration.pipeline import Pipeline
 
 NOW = datetime.now(UTC)
@@ -140,6 +140,26 @@ def test_scores_and_contents_stay_with_what_refers_to_them_and_then_go(
     assert pipeline.run(pipeline.submit(["a query"])).state is JobState.SUCCEEDED
 
 
+def test_a_walk_through_the_contents_goes_on_where_it_stopped(pipeline: Pipeline) -> None:
+    """Queries one after another, each with pairs that nothing keeps: all of them go, once each."""
+    pipeline.put({"a": "words", "b": "other words"})
+    for no in range(3):
+        pipeline.run(pipeline.submit([f"query {no}"], k=2, top_n=2))
+    kept = pipeline.submit(["kept query"], k=2, top_n=2)
+    pipeline.run(kept)
+    query(pipeline, "DELETE FROM job WHERE id <> :kept", kept=kept)
+    _age(pipeline)
+    place: Place | None = START
+    gone = []
+    while place is not None:
+        with pipeline.database.begin() as connection:
+            n, place = retention.delete_pairs(connection, DAY, place, limit=2)
+        gone.append(n)
+    assert sum(gone) == 6
+    assert max(gone) < 6
+    assert count(pipeline, "pair_score") == 2
+
+
 def test_a_score_that_was_used_lately_stays_without_a_job(pipeline: Pipeline) -> None:
     pipeline.put({"a": "words", "b": "other words"})
     pipeline.run(pipeline.submit(["a query"], k=2, top_n=2))
@@ -212,7 +232,7 @@ def test_nothing_that_a_submit_uses_is_collected_meanwhile(pipeline: Pipeline) -
         gone = 0
         while not stop.is_set():
             with pipeline.database.begin() as connection:
-                retention.mark_contents(connection, 0)
+                retention.mark_contents(connection, START)
             _age(pipeline)
             with pipeline.database.begin() as connection:
                 gone += retention.delete_contents(connection)

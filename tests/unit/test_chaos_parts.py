@@ -9,11 +9,13 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from benchmarks.chaos.__main__ import caught
 from benchmarks.chaos.checks import Findings, batches_again
+from benchmarks.chaos.commits import Commit, stale
 from benchmarks.chaos.faults import Injector
 from benchmarks.chaos.function import Call, margin
 from benchmarks.chaos.plan import COUNTS, schedule
@@ -43,6 +45,14 @@ def test_batches_that_a_killed_worker_lost_are_counted_to_it() -> None:
     assert batches_again(made, [1, 2, 3]) == [1, 1, 0]
 
 
+def test_commits_under_a_token_that_is_not_the_slices_any_more_are_told_from_others() -> None:
+    mine, other = UUID(int=1), UUID(int=2)
+    assert stale([]) == 0
+    assert stale([Commit(mine, mine), Commit(other, other)]) == 0
+    assert stale([Commit(mine, mine), Commit(mine, other), Commit(mine, None)]) == 2
+    assert outcome(replace(NOTHING, stale=2)).violations == 2
+
+
 def test_a_silenced_connection_stays_open_and_a_new_one_works() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_echo, args=(server,), daemon=True).start()
@@ -67,6 +77,7 @@ NOTHING = Findings(
     doubled=0,
     held=0,
     overdone=0,
+    stale=0,
     scored_again=7,
 )
 
@@ -86,6 +97,8 @@ def test_a_broken_system_in_which_nothing_is_found_is_no_success(
     assert caught("sweep", outcome(NOTHING, forgotten=1)) == 0
     assert caught("fencing", outcome(NOTHING, forgotten=1)) == 1
     assert caught("fencing", outcome(replace(NOTHING, overdone=1))) == 0
+    assert caught("fencing", outcome(replace(NOTHING, stale=1))) == 0
+    assert caught("sweep", outcome(replace(NOTHING, stale=1))) == 1
 
 
 def test_a_death_that_nobody_caused_is_a_violation_and_is_named() -> None:

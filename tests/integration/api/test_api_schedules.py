@@ -110,6 +110,8 @@ def test_a_wrong_standing_query_refuses_them_all(
         ({"filter": {"x": 1}}, 422, None),
         ({"corpus": "none"}, 404, "corpus_not_found"),
         ({"name": "no name"}, 422, "invalid_field"),
+        ({"scorer": "nobodys:choice"}, 422, "unknown_scorer"),
+        ({"scorer": "qwen-tiny:paper", "blend": 0.5}, 422, "no_margin"),
     ],
 )
 def test_bad_schedules_are_refused(
@@ -133,10 +135,25 @@ def test_schedules_are_changed_paused_and_deleted(tenant: Tenant, corpus: str) -
     assert changed["next_at"] != first["next_at"]
     assert problem(tenant.http.patch(path, json={"cron": None}))[0] == 422
     assert problem(tenant.http.patch(path, json={"top_n": 6}))[0] == 422
+    assert problem(tenant.http.patch(path, json={"scorer": "gone"})) == (422, "unknown_scorer")
     assert tenant.http.post(f"{path}/pause").json()["next_at"] is None
     assert tenant.http.post(f"{path}/resume").json()["next_at"] == changed["next_at"]
     assert tenant.http.delete(path).status_code == 204
     assert problem(tenant.http.get(path)) == (404, "schedule_not_found")
+
+
+def test_run_that_could_not_begin_says_why_and_has_no_job(
+    tenant: Tenant, corpus: str, base_url: str
+) -> None:
+    assert tenant.http.post("/v1/schedules", json=NIGHTLY).status_code == 201
+    begun = run(tenant)
+    assert (begun["state"], begun["job"]) == ("ended", None)
+    at = ["--url", base_url, "--key", tenant.key]
+    listed = CliRunner().invoke(app, ["schedule", "runs", "nightly", *at], env={"COLUMNS": "160"})
+    assert "no_standing_queries" in listed.output
+    put(tenant, *QUERIES)
+    after = settled(tenant)
+    assert tenant.http.get(after["job"]).status_code == 200
 
 
 def test_latest_is_a_whole_run_under_one_address(tenant: Tenant, corpus: str) -> None:
