@@ -52,7 +52,8 @@ class Services:
     uploads: CapacityLimiter
     """Requests whose images are being verified: they must not take every thread from polling."""
     ingests: CapacityLimiter
-    """Requests that put items: a core is left to whoever embeds them, and to everybody else."""
+    """Requests that put items: a core is left to whoever embeds them, and to everybody else. Two at
+    least, so that one computes while another waits for the disk."""
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
             Rates(settings.requests_per_s),
             Scorers(database),
             CapacityLimiter(UPLOADS_AT_ONCE),
-            CapacityLimiter(max(1, min(INGESTS_AT_ONCE, cores() - 1))),
+            CapacityLimiter(max(2, min(INGESTS_AT_ONCE, cores() - 1))),
         )
     finally:
         publisher.close()

@@ -13,7 +13,7 @@ NOWHERE = Settings(
 )
 
 
-@pytest.mark.parametrize(("cores", "at_once"), [(1, 1), (2, 1), (4, 3), (64, INGESTS_AT_ONCE)])
+@pytest.mark.parametrize(("cores", "at_once"), [(1, 2), (2, 2), (4, 3), (64, INGESTS_AT_ONCE)])
 def test_requests_that_put_items_leave_a_core_to_others(
     monkeypatch: pytest.MonkeyPatch, cores: int, at_once: int
 ) -> None:
