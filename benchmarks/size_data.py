@@ -208,7 +208,8 @@ _SCORES = """
         score, label_mass, entropy, enhanced_at, label_logits, last_used_at)
     SELECT :tenant, :first + q, :first + (q * 7919 + place * 104729) % :contents, :scorer,
         :provenance, random() * 9 - 4, random(), 1 - 0.02 * random(), random(), '{NULL}',
-        jsonb_build_array(jsonb_build_array(random() * 20, random() * 20)), now() - interval '1 day'
+        jsonb_build_array(jsonb_build_array(random() * 20, random() * 20)),
+        now() - interval '8 days'
     FROM generate_series(CAST(:low AS bigint), :high) q,
         generate_series(0, CAST(:places AS int) - 1) place
 """

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     keep_nightly_days: Annotated[float, Field(ge=1)] = 400
     """Of the jobs that schedules make."""
     keep_scores_days: Annotated[float, Field(ge=1)] = 30
-    """Of pair scores since their last use; those of kept rankings stay with them."""
+    """Of pair scores since their last use, up to a week later; those of kept rankings stay."""
     retention_interval_s: Annotated[float, Field(gt=0)] = 600
     exact_search_rows: int = 20_000
     """Above this many vectors a space is searched through its own HNSW index."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,10 @@ from repick.jobs import Slice
 from repick.ranking import Candidate, Order, failure, ranked
 from repick.specs import Readout
 from repick.store import driver, stages
+
+USE_NOTED_EVERY = timedelta(days=7)
+"""`last_used_at` may be so much earlier than the last use: else a night would write all of its
+ledger anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def _candidates(
 ) -> tuple[dict[int, list[Candidate]], bool]:
     """Candidates by query, in coarse order, with the ledger's scores or their errors.
 
-    True beside them where the use of a score was not noted within the last hour.
+    True beside them where the use of a score is to be noted.
     """
     rows = connection.execute(
         text(
@@ -105,7 +109,7 @@ def _candidates(
             " c.coarse_score, p.score, p.margin, p.label_mass, p.entropy, p.enhanced_at,"
             " coalesce(p.cut_tokens, 0) AS cut_tokens,"
             " c.error_code, c.retryable,"
-            " coalesce(p.last_used_at < now() - interval '1 hour', false) AS stale"
+            " coalesce(p.last_used_at < now() - :noted, false) AS stale"
             " FROM candidate c"
             " JOIN job ON job.id = c.job_id"
             " JOIN job_query q ON q.job_id = c.job_id AND q.query_no = c.query_no"
@@ -114,7 +118,7 @@ def _candidates(
             " WHERE c.job_id = :job AND c.query_no = ANY(:queries)"
             " ORDER BY c.query_no, c.coarse_rank"
         ),
-        {"job": job_id, "queries": list(query_nos)},
+        {"job": job_id, "queries": list(query_nos), "noted": USE_NOTED_EVERY},
     )
     found: dict[int, list[Candidate]] = {query_no: [] for query_no in query_nos}
     stale = False
@@ -129,7 +133,8 @@ def rank(connection: Connection, held: Slice, query_nos: Sequence[int], ask: Ask
     """Write the rankings of some queries, or why they have none; note that their pairs are used."""
     by_query, stale = _candidates(connection, held.job_id, query_nos)
     if stale:
-        connection.execute(_TOUCH, {"job": held.job_id, "queries": list(query_nos)})
+        binds = {"job": held.job_id, "queries": list(query_nos), "noted": USE_NOTED_EVERY}
+        connection.execute(_TOUCH, binds)
     reason = _reason(connection, held)
     for query_no, found in by_query.items():
         if error := failure(found, reason):
@@ -148,7 +153,7 @@ _TOUCH = text(
         JOIN pair_score p ON p.tenant_id = c.tenant_id AND p.query_id = q.content_id
             AND p.document_id = c.content_id AND p.scorer_id = job.scorer_id
         WHERE c.job_id = :job AND c.query_no = ANY(:queries)
-          AND p.last_used_at < now() - interval '1 hour'
+          AND p.last_used_at < now() - :noted
         FOR NO KEY UPDATE OF p SKIP LOCKED
     )
     UPDATE pair_score p SET last_used_at = now() FROM used

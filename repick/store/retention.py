@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from repick.store.partitions import Week, first_id
+from repick.store.rankings import USE_NOTED_EVERY
 
 GRACE = timedelta(hours=24)
 """How long after its last use nothing is collected."""
@@ -107,7 +108,7 @@ def delete_pairs(
     last = _next(connection, after, limit)
     if last is None:
         return 0, None
-    age = {"unused": max(unused, GRACE)}
+    age = {"unused": max(unused, GRACE) + USE_NOTED_EVERY}
     free = connection.execute(_FREE_PAIRS, _among(after, last) | age).all()
     if not free:
         return 0, last

@@ -77,6 +77,19 @@ def test_reused_pairs_are_noted_as_used_by_the_rankings_not_all_at_once(
     assert all(used > OLD + timedelta(days=9) for used in _last_used(pipeline))
 
 
+def test_nightly_use_of_a_pair_is_noted_once_a_week(pipeline: Pipeline) -> None:
+    """Or every night would write the whole ledger of its pairs anew."""
+    pipeline.put({"a": "words"})
+    maker.stand(pipeline, {"q": "a query"})
+    one = maker.schedule(pipeline)
+    maker.run(pipeline, one)
+    noted = OLD + timedelta(days=4)
+    with pipeline.database.begin() as connection:
+        connection.execute(text("UPDATE pair_score SET last_used_at = :noted"), {"noted": noted})
+    maker.run(pipeline, one)
+    assert _last_used(pipeline) == {noted}
+
+
 def _last_used(pipeline: Pipeline) -> set[datetime]:
     with pipeline.database.begin() as connection:
         return set(connection.execute(text("SELECT last_used_at FROM pair_score")).scalars())

@@ -11,8 +11,10 @@ from sqlalchemy import text
 from repick import nightly
 from repick.errors import Conflict, InvalidField
 from repick.jobs import JobState, Stage
+from repick.queue import make_app
 from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
 from repick.store import endings, jobs, runs, schedules, waiting
+from repick.sweep import Sweep
 from tests.integration import schedule_maker as maker
 from tests.integration.pipeline import Pipeline
 
@@ -216,6 +218,27 @@ def test_missed_tick_is_made_up_once_or_skipped(
     assert maker.shown(pipeline, one).next_at == following
     maker.tick(pipeline, following - timedelta(seconds=1))
     assert len(maker.runs_of(pipeline, one)) == len(expected)
+
+
+def test_a_broker_that_is_down_at_the_tick_delays_the_one_run_only(
+    pipeline: Pipeline, broker_url: str
+) -> None:
+    pipeline.put(DOCUMENTS)
+    maker.stand(pipeline, QUERIES)
+    one = maker.schedule(pipeline)
+    with pipeline.database.begin() as connection:
+        change = {"next_at": schedules.clock(connection)}
+        schedules.change(connection, pipeline.tenant_id, one.id, change)
+    settings = pipeline.runtime.settings
+    down, up = make_app("redis://127.0.0.1:1/0"), make_app(broker_url)
+    for _ in range(2):
+        assert Sweep(settings, pipeline.database, down).tick() == 0
+    (run,) = maker.runs_of(pipeline, one)
+    assert (run.trigger, run.state) == (Trigger.TICK, RunState.RUNNING)
+    assert Sweep(settings, pipeline.database, up).tick() == 1
+    pipeline.run(run.run_id)
+    assert Sweep(settings, pipeline.database, up).tick() == 0
+    assert [one.state for one in maker.runs_of(pipeline, one)] == [RunState.PUBLISHED]
 
 
 def test_paused_schedule_does_not_tick(pipeline: Pipeline) -> None:

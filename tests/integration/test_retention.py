@@ -168,6 +168,19 @@ def test_a_score_that_was_used_lately_stays_without_a_job(pipeline: Pipeline) ->
     assert (count(pipeline, "pair_score"), count(pipeline, "content")) == (2, 3)
 
 
+@pytest.mark.parametrize(("days", "left"), [(36, 2), (38, 0)])
+def test_a_score_goes_no_earlier_than_its_last_use_may_have_been(
+    pipeline: Pipeline, days: int, left: int
+) -> None:
+    """A use is noted once a week: 30 days after it are up to 37 days after the note."""
+    pipeline.put({"a": "words", "b": "other words"})
+    pipeline.run(pipeline.submit(["a query"], k=2, top_n=2))
+    query(pipeline, "DELETE FROM job")
+    query(pipeline, "UPDATE pair_score SET last_used_at = :at", at=NOW - days * DAY)
+    keeper(pipeline).run(NOW)
+    assert count(pipeline, "pair_score") == left
+
+
 def test_a_content_that_is_used_again_loses_its_note(pipeline: Pipeline) -> None:
     with pipeline.database.begin() as connection:
         contents.put(connection, pipeline.tenant_id, [Content("words")])
