@@ -14,7 +14,7 @@ from repick.cli.doctor import doctor
 from repick.cli.evaluate import evaluate, import_
 from repick.cli.output import console, errors
 from repick.errors import RepickError
-from repick.settings import Settings
+from repick.settings import read_settings
 
 app = typer.Typer(
     name="repick",
@@ -50,7 +50,7 @@ def up(
     """Run everything on this machine until Ctrl-C: servers, API, workers, sweep, Flower."""
     from repick.stack import run_stack
 
-    settings = Settings(data_dir=data_dir) if data_dir else Settings()
+    settings = read_settings(data_dir=data_dir) if data_dir else read_settings()
     raise typer.Exit(run_stack(settings, quiet=quiet))
 
 
@@ -60,7 +60,7 @@ def migrate() -> None:
     from repick.cli.connect import database_url
     from repick.store.database import migrate as run
 
-    run(database_url(Settings()))
+    run(database_url(read_settings()))
     console.print("[green]The schema is up to date.[/green]")
 
 

@@ -21,7 +21,7 @@ from repick.client import PutResult
 from repick.loading import Journal, Loaded, open_source
 from repick.loading import load as run_load
 from repick.loading.sources import read_lines
-from repick.settings import Settings
+from repick.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Make, fill and look at corpora.")
 
@@ -117,7 +117,7 @@ def load(
     """Load a corpus; a load that was stopped goes on where it was."""
     found = open_source(source)
     with client(url, key) as api, _load_bar() as bar:
-        journal = Journal(Settings().data_dir / "loads", api.base_url, name, found)
+        journal = Journal(read_settings().data_dir / "loads", api.base_url, name, found)
         if restart:
             journal.close()
         task = bar.add_task("items", total=found.count)
