@@ -243,10 +243,16 @@ def _only_key(node: Mapping[str, object], path: str) -> str:
     return next(iter(node))
 
 
+_NO_OPERATOR = (
+    "there is no such operator: a filter is and, or, not, or a field with eq, in, range, prefix or"
+    ' exists, as in {"field": "lang", "eq": "en"}'
+)
+
+
 def _unknown(path: str, operator: str) -> InvalidField:
     # A path of the caller's own key would echo whatever it holds.
     where = path if _FIELD.fullmatch(operator) else path.rpartition(".")[0] or path
-    return InvalidField(where, "there is no such operator", code="unknown_operator")
+    return InvalidField(where, _NO_OPERATOR, code="unknown_operator")
 
 
 def _mismatch(path: str, detail: str) -> InvalidField:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from repick.cli import main
 from repick.cli.app import app
 from repick.errors import InvalidField
-from repick.loading.sources import read_lines
+from repick.loading.sources import open_source, read_lines
 from repick.processes import free_port
 from repick.settings import Settings
 
@@ -144,3 +144,10 @@ def test_the_command_line_is_a_module_too() -> None:
     )
     assert done.returncode == 0
     assert "Usage" in done.stdout
+
+
+def test_a_folder_with_nothing_to_load_says_what_it_looks_for(tmp_path: Path) -> None:
+    (tmp_path / "photo.heic").write_bytes(b"x")
+    with pytest.raises(InvalidField, match=r"\.jpg") as caught:
+        open_source(tmp_path)
+    assert caught.value.code == "nothing_to_load"
