@@ -38,9 +38,9 @@ def commands() -> Iterator[tuple[str, str]]:
 
 def known(group: Any, words: list[str]) -> str | None:
     """What is wrong with these words as a command line, or None."""
-    while words and hasattr(group, "commands"):
+    while words and hasattr(group, "commands") and not words[0].startswith("-"):
         name = words.pop(0)
-        if name in {"…", "--help"}:
+        if name == "…":
             return None
         if name not in group.commands and "|" not in name:
             return f"no command {name}"
