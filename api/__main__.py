@@ -10,7 +10,7 @@ import uvicorn
 from api.app import create_app
 from repick import telemetry
 from repick.logs import configure
-from repick.settings import Settings
+from repick.settings import read_settings
 
 GRACE_S = 10
 """How long a stop waits for requests; those that wait for a job are answered at once."""
@@ -24,7 +24,7 @@ def main() -> None:
     configure("api")
     sys.setswitchinterval(SWITCH_S)
     telemetry.configure("api")
-    settings = Settings()
+    settings = read_settings()
     app = create_app(settings)
     config = uvicorn.Config(
         app,

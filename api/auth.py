@@ -89,7 +89,7 @@ def _bearer(request: Request) -> str:
         raise _unauthorised("missing_key", wanted)
     found = _BEARER.fullmatch(header)
     if found is None:
-        raise _unauthorised("invalid_key", wanted)
+        raise _unauthorised("invalid_key", f"this has not the form of a key: {wanted}")
     return found[1]
 
 

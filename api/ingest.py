@@ -120,7 +120,9 @@ def known_corpus(services: Services, tenant_id: int, name: str) -> None:
 
 
 def no_corpus() -> NotFound:
-    return NotFound("there is no corpus of this name", code="corpus_not_found")
+    return NotFound(
+        "there is no corpus of this name: GET /v1/corpora lists them", code="corpus_not_found"
+    )
 
 
 def _store(

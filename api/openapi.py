@@ -37,7 +37,7 @@ _EXAMPLES = {
     400: ("bad_cursor", "the cursor is not one that this list gave"),
     401: ("invalid_key", "the key is unknown, expired or revoked"),
     403: ("missing_scope", "this key does not have the scope `submit`"),
-    404: ("corpus_not_found", "there is no corpus of this name"),
+    404: ("corpus_not_found", "there is no corpus of this name: GET /v1/corpora lists them"),
     408: ("body_timeout", "the body did not arrive in time"),
     409: ("idempotency_mismatch", "this idempotency key was used with another body"),
     413: ("body_too_large", "the body is over 67108864 bytes"),

@@ -121,6 +121,7 @@ _DETAILS = {
     "dict_type": "must be an object, as in {…}",
     "model_type": "must be an object, as in {…}",
     "model_attributes_type": "must be an object, as in {…}",
+    "extra_forbidden": "there is no such field here",
     "uuid_parsing": "not a job's id",
     "uuid_type": "not a job's id",
 }

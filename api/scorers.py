@@ -55,7 +55,7 @@ class Scorers:
             if found is None and name is None:
                 raise Unavailable("no worker has registered a scorer yet", code="no_scorer")
             if found is None:
-                detail = "no scorer of this name is registered"
+                detail = "no scorer of this name is registered: GET /v1/scorers lists them"
                 raise InvalidField("scorer", detail, code="unknown_scorer")
             if policy is not None:
                 found = registry.with_policy(connection, found, LengthPolicy(policy))

@@ -20,7 +20,7 @@ from demo.documents import DemoItem
 from demo.sheet import TOP, contact_sheet
 from demo.show import WIDE, Screen
 from repick.client import ApiError, Client, Item, Job, Query
-from repick.settings import Settings
+from repick.settings import Settings, read_settings
 from repick.stack import Addresses, run_stack
 
 K = 20
@@ -30,7 +30,7 @@ SHEET = "demo-rankings.png"
 def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.rule("[bold]Repick[/bold]  ·  the demo")
-    settings = Settings()
+    settings = read_settings()
     return run_stack(settings, on_ready=partial(show, Screen(console), settings), quiet=True)
 
 

@@ -35,6 +35,7 @@ done = client.put_items(
     ],
 )
 print(done.stored, "stored,", len(done.failed), "failed")
+client.wait_for_corpus("tour")  # vectors are made in the background
 
 # %% [markdown]
 # ## A job

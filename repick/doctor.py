@@ -74,7 +74,14 @@ def _versions() -> Finding:
     return Finding("versions", Verdict.OK, detail)
 
 
+def _unset(part: str, variable: str) -> Finding:
+    detail = f"{variable} is not set, and no stack of `repick up` runs in this data folder"
+    return Finding(part, Verdict.FAIL, detail)
+
+
 def _database(settings: Settings, embedded: bool) -> list[Finding]:
+    if not settings.database_url:
+        return [_unset("postgres", "REPICK_DATABASE_URL")]
     try:
         with (
             closing(Database(settings.database_url, pool_size=1)) as database,
@@ -140,6 +147,8 @@ def _models(models: Sequence[server.Served]) -> Finding:
 
 
 def _broker(settings: Settings) -> list[Finding]:
+    if not settings.broker_url:
+        return [_unset("broker", "REPICK_BROKER_URL")]
     try:
         with closing(redis.Redis.from_url(settings.broker_url, socket_timeout=3)) as broker:
             facts = broker.info("server")
@@ -256,6 +265,9 @@ def _ago(seconds: float) -> str:
 
 
 def _reason(exc: Exception) -> str:
-    """The kind of failure only: addresses in messages hold passwords."""
+    """The kind of failure, and of Postgres's own driver the last words of its first line: nothing
+    else, since other messages hold addresses with passwords."""
     cause = exc.__cause__ or exc
-    return type(cause).__name__
+    driver = getattr(cause, "orig", None)
+    words = str(driver).partition("\n")[0].rpartition("failed: ")[2] if driver else ""
+    return f"{type(cause).__name__}: {words}" if words else type(cause).__name__

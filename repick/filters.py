@@ -161,7 +161,7 @@ def _range(field: Path, value: object, path: str) -> Filter:
     bounds = _object(value, path)
     for name in bounds:
         if name not in _BOUNDS:
-            raise _unknown(f"{path}.{name}", name)
+            raise _unknown(f"{path}.{name}", name, "a range has gt, gte, lt and lte")
     if not bounds or {"gt", "gte"} <= set(bounds) or {"lt", "lte"} <= set(bounds):
         detail = "a range has one of `gt` and `gte`, one of `lt` and `lte`, or both"
         raise InvalidField(path, detail, code="invalid_filter")
@@ -243,10 +243,16 @@ def _only_key(node: Mapping[str, object], path: str) -> str:
     return next(iter(node))
 
 
-def _unknown(path: str, operator: str) -> InvalidField:
+_KNOWN = (
+    "a filter is and, or, not, or a field with eq, in, range, prefix or"
+    ' exists, as in {"field": "lang", "eq": "en"}'
+)
+
+
+def _unknown(path: str, operator: str, known: str = _KNOWN) -> InvalidField:
     # A path of the caller's own key would echo whatever it holds.
     where = path if _FIELD.fullmatch(operator) else path.rpartition(".")[0] or path
-    return InvalidField(where, "there is no such operator", code="unknown_operator")
+    return InvalidField(where, f"there is no such operator: {known}", code="unknown_operator")
 
 
 def _mismatch(path: str, detail: str) -> InvalidField:

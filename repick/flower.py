@@ -10,7 +10,7 @@ import os
 import sys
 
 from repick.queue import make_app
-from repick.settings import Settings
+from repick.settings import read_settings
 
 USER = "repick"
 COLUMNS = "name,args,state,received,started,runtime,worker,uuid"
@@ -18,7 +18,7 @@ COLUMNS = "name,args,state,received,started,runtime,worker,uuid"
 
 def main() -> None:
     """Serve Flower until it is told to stop; exits with a sentence where a setting is missing."""
-    settings = Settings()
+    settings = read_settings()
     password = settings.flower_password.get_secret_value()
     if not password or not settings.broker_url:
         sys.exit("Flower needs REPICK_FLOWER_PASSWORD and REPICK_BROKER_URL")

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from repick.errors import Unavailable
 from repick.queue import make_app
-from repick.settings import Settings
+from repick.settings import Settings, read_settings
 from repick.store.database import Database
 
 
@@ -54,7 +54,7 @@ def sweep(settings: Settings) -> bool:
 
 
 def main(argv: list[str]) -> int:
-    settings = Settings()
+    settings = read_settings()
     match argv:
         case ["api"]:
             return not api(settings)

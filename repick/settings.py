@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from repick.specs import Enhancement, Positions
 
 _PAPER = Enhancement()
+_POSTGRES = {"postgres", "postgresql", "postgresql+psycopg"}
+_BROKERS = {"redis", "rediss", "redis+socket", "unix"}
 
 
 class Settings(BaseSettings):
@@ -121,6 +124,22 @@ class Settings(BaseSettings):
     exact_search_rows: int = 20_000
     """Above this many vectors a space is searched through its own HNSW index."""
 
+    @field_validator("database_url")
+    @classmethod
+    def _with_our_driver(cls, url: str) -> str:
+        """Providers print `postgres://` or `postgresql://`; the driver is ours to name."""
+        scheme, separator, rest = url.partition("://")
+        if url and scheme not in _POSTGRES:
+            raise ValueError("an address is postgresql://user:password@host:port/database")
+        return f"postgresql+psycopg{separator}{rest}" if url else url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _of_a_broker(cls, url: str) -> str:
+        if url and url.partition("://")[0] not in _BROKERS:
+            raise ValueError("an address is redis://:password@host:port/0, or rediss://")
+        return url
+
     @property
     def enhancement(self) -> Enhancement:
         return Enhancement(
@@ -133,3 +152,21 @@ class Settings(BaseSettings):
     @property
     def media_folder(self) -> Path:
         return self.media_dir or self.data_dir / "media"
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings of an entry point; a value that cannot be used ends the program with a sentence
+    that names its variable, and not the value, which may hold a password."""
+    try:
+        return Settings(**given)
+    except ValidationError as exc:
+        faults = exc.errors(include_input=False, include_url=False)
+        sys.exit("\n".join(f"error: {_variable(one)}: {_said(one['msg'])}" for one in faults))
+
+
+def _variable(fault: Any) -> str:
+    return "REPICK_" + "_".join(map(str, fault["loc"])).upper()
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from repick.errors import ModelError, SelfTestFailed
 from repick.jobs import bulk_queue
 from repick.logs import configure
-from repick.settings import Settings
+from repick.settings import Settings, read_settings
 from repick.specs import ImageLimits, LengthPolicy, Readout, ScorerSpec, fingerprint
 from repick.store import registry
 from repick.store.stages import coarse_queues
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     configure(argv[0])
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        return roles[argv[0]](Settings())
+        return roles[argv[0]](read_settings())
     except ModelError as exc:
         log.critical("refusing to serve", code=exc.code, reason=exc.detail, **exc.ids)
         return 3

@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from repick.doctor import Finding, Verdict
 from repick.errors import ModelError, SelfTestFailed
-from repick.settings import Settings
+from repick.settings import Settings, read_settings
 from repick.specs import ImageLimits, Readout, ScorerSpec
 from worker.checkpoints import Checkpoint, open_checkpoint
 from worker.coarse import Encoder, Role
@@ -154,7 +154,7 @@ def main(arguments: list[str]) -> int:
     [part] = arguments
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        for finding in PARTS[part](Settings()):
+        for finding in PARTS[part](read_settings()):
             print(json.dumps(asdict(finding)), flush=True)  # noqa: T201
             if finding.verdict is Verdict.FAIL:
                 return 1

@@ -72,7 +72,7 @@ def _create(services: Services, tenant_id: int, wanted: CorpusRequest) -> Corpus
         if encoder is None and wanted.encoder is None:
             raise Unavailable("no worker has registered an encoder yet", code="no_encoder")
         if encoder is None:
-            detail = "no encoder of this name is registered"
+            detail = "no encoder of this name is registered: GET /v1/encoders lists them"
             raise InvalidField("encoder", detail, code="unknown_encoder")
         corpus_id = corpora.create(connection, tenant_id, wanted.name)
         if corpus_id is None:

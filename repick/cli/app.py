@@ -10,11 +10,12 @@ import typer
 
 from repick.cli import corpus, job, key, queries, run, schedule, webhook
 from repick.cli.calibrate import calibrate
+from repick.cli.connect import AsJson, Key, Url, client
 from repick.cli.doctor import doctor
 from repick.cli.evaluate import evaluate, import_
-from repick.cli.output import console, errors
+from repick.cli.output import console, errors, models_table, print_json
 from repick.errors import RepickError
-from repick.settings import Settings
+from repick.settings import read_settings
 
 app = typer.Typer(
     name="repick",
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Rank texts and images with a multimodal language model that nobody trained for it.",
     epilog="Exit codes: 0 done, 1 refused or unreachable, 2 wrong usage, "
-    "3 a job that ended other than succeeded.",
+    "3 a job that ended other than succeeded, or a wait that ran out.",
 )
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(job.app, name="job")
@@ -50,8 +51,16 @@ def up(
     """Run everything on this machine until Ctrl-C: servers, API, workers, sweep, Flower."""
     from repick.stack import run_stack
 
-    settings = Settings(data_dir=data_dir) if data_dir else Settings()
+    settings = read_settings(data_dir=data_dir) if data_dir else read_settings()
     raise typer.Exit(run_stack(settings, quiet=quiet))
+
+
+@app.command()
+def models(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """List the encoders and scorers that workers have registered, as jobs name them."""
+    with client(url, key) as api:
+        found = {"encoder": api.encoders(), "scorer": api.scorers()}
+    print_json(found) if as_json else console.print(models_table(found))
 
 
 @app.command()
@@ -60,7 +69,7 @@ def migrate() -> None:
     from repick.cli.connect import database_url
     from repick.store.database import migrate as run
 
-    run(database_url(Settings()))
+    run(database_url(read_settings()))
     console.print("[green]The schema is up to date.[/green]")
 
 

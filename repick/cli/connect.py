@@ -10,7 +10,7 @@ import typer
 
 from repick.client import Client
 from repick.errors import Unavailable
-from repick.settings import Settings
+from repick.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from repick.store.database import Database
@@ -28,7 +28,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def client(url: str | None, key: str | None) -> Client:
     """Raises Unavailable where no key is given and the data folder has none."""
-    settings = Settings()
+    settings = read_settings()
     return Client(url or _local_url(settings), key or _local_key(settings))
 
 

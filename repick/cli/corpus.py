@@ -17,15 +17,16 @@ from rich.progress import (
 
 from repick.cli.connect import AsJson, Key, Url, client
 from repick.cli.output import console, corpus_table, errors, print_json
-from repick.client import PutResult
+from repick.client import Corpus, PutResult
 from repick.loading import Journal, Loaded, open_source
 from repick.loading import load as run_load
 from repick.loading.sources import read_lines
-from repick.settings import Settings
+from repick.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Make, fill and look at corpora.")
 
 Name = Annotated[str, typer.Argument(help="The corpus's name.")]
+NOT_READY = 3
 
 
 @app.command()
@@ -117,7 +118,7 @@ def load(
     """Load a corpus; a load that was stopped goes on where it was."""
     found = open_source(source)
     with client(url, key) as api, _load_bar() as bar:
-        journal = Journal(Settings().data_dir / "loads", api.base_url, name, found)
+        journal = Journal(read_settings().data_dir / "loads", api.base_url, name, found)
         if restart:
             journal.close()
         task = bar.add_task("items", total=found.count)
@@ -129,6 +130,30 @@ def load(
     _finish(done, as_json)
 
 
+@app.command()
+def wait(
+    name: Name,
+    timeout: Annotated[float | None, typer.Option(help="Seconds; for ever unless given.")] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Wait, with a progress bar, until every item has a vector or a reason why not."""
+    with client(url, key) as api, _load_bar() as bar:
+        task = bar.add_task("embedding", total=None)
+
+        def advance(now: Corpus) -> None:
+            bar.update(task, total=now.items, completed=now.embedded + sum(now.failed.values()))
+
+        try:
+            corpus = api.wait_for_corpus(name, advance, timeout)
+        except TimeoutError as exc:
+            bar.stop()
+            errors.print(str(exc), style="yellow", highlight=False)
+            raise typer.Exit(NOT_READY) from exc
+    print_json(corpus) if as_json else console.print(corpus_table(corpus))
+
+
 def _load_bar() -> Progress:
     """A bar on standard error, with the rate and what is left."""
     return Progress(
@@ -136,8 +161,8 @@ def _load_bar() -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
         console=errors,
         transient=True,
     )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from repick.cli.connect import AsJson, servers
 from repick.cli.output import console, print_json
-from repick.settings import Settings
+from repick.settings import read_settings
 
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
 
@@ -24,7 +24,7 @@ def doctor(as_json: AsJson = False, models: Models = False) -> None:
     """Look at servers, versions, migrations, models, disk and clocks; exit code 1 for a fault."""
     from repick.doctor import examine, healthy
 
-    settings, embedded = servers(Settings())
+    settings, embedded = servers(read_settings())
     findings = examine(settings, embedded=embedded, models=models)
     if as_json:
         print_json(findings)

@@ -12,7 +12,7 @@ from rich.text import Text
 from repick.cli.connect import AsJson, database
 from repick.cli.output import console, errors, print_json
 from repick.errors import InvalidField, NotFound
-from repick.settings import Settings
+from repick.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="API keys; needs the database, not the API.")
 
@@ -35,7 +35,7 @@ def create(
     if unknown := set(scopes) - set(keys.SCOPES):
         raise InvalidField("scope", f"there is no scope {min(unknown)}", code="unknown_scope")
     lifetime = timedelta(days=days) if days else None
-    with database(Settings()) as opened, opened.begin() as connection:
+    with database(read_settings()) as opened, opened.begin() as connection:
         tenant_id = keys.ensure_tenant(connection, tenant)
         made = keys.create_key(connection, tenant_id, name, scopes, lifetime)
     console.print(made, highlight=False, soft_wrap=True)
@@ -47,7 +47,7 @@ def list_(tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """List a tenant's keys, without their secrets."""
     from repick.store import keys
 
-    with database(Settings()) as opened, opened.begin() as connection:
+    with database(read_settings()) as opened, opened.begin() as connection:
         tenant_id = keys.find_tenant(connection, tenant)
         found = keys.list_keys(connection, tenant_id) if tenant_id is not None else []
     if as_json:
@@ -70,7 +70,7 @@ def revoke(
     """Revoke a key, from now on."""
     from repick.store import keys
 
-    with database(Settings()) as opened, opened.begin() as connection:
+    with database(read_settings()) as opened, opened.begin() as connection:
         tenant_id = keys.find_tenant(connection, tenant)
         if tenant_id is None or not keys.revoke_key(connection, tenant_id, prefix):
             raise NotFound("this tenant has no such live key", code="key_not_found")
@@ -86,7 +86,7 @@ def rotate(
     """Make a key in another's place, and let the old one expire."""
     from repick.store import keys
 
-    with database(Settings()) as opened, opened.begin() as connection:
+    with database(read_settings()) as opened, opened.begin() as connection:
         tenant_id = keys.find_tenant(connection, tenant)
         made = (
             keys.rotate_key(connection, tenant_id, prefix, timedelta(hours=hours))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +15,12 @@ from repick.client import Corpus, Job, JobSummary, Ranking
 
 console = Console()
 errors = Console(stderr=True)
+
+_JOB_COLUMNS = {"job": 36, "state": 10, "corpus": 8, "pairs": 5, "created": 11} | {
+    "queries": None,
+    "scorer": None,
+}
+"""With their least widths: an id is there to be copied, and what a narrow screen cuts is last."""
 
 _STYLES = {
     "succeeded": "green",
@@ -41,16 +47,18 @@ def state_text(state: str) -> Text:
 
 
 def jobs_table(jobs: Iterable[JobSummary]) -> Table:
-    table = Table("job", "state", "corpus", "queries", "pairs", "scorer", "created", box=None)
+    table = Table(box=None)
+    for name, width in _JOB_COLUMNS.items():
+        table.add_column(name, no_wrap=True, min_width=width)
     for job in jobs:
         table.add_row(
             job.id,
             state_text(job.state),
             Text(job.corpus or "–"),
-            str(job.queries),
             f"{job.progress.done}/{job.progress.total}",
+            f"{job.created_at:%m-%d %H:%M}",
+            str(job.queries),
             Text(job.scorer.name),
-            f"{job.created_at:%Y-%m-%d %H:%M:%S}",
         )
     return table
 
@@ -103,6 +111,39 @@ def ranking_table(ranking: Ranking, title: str | None = None) -> Table:
             "–" if hit.enhanced_at is None else str(hit.enhanced_at),
         )
     return table
+
+
+def models_table(kinds: Mapping[str, Iterable[Mapping[str, Any]]]) -> Table:
+    """What workers have registered: encoders and scorers by name, with their fingerprints."""
+    table = Table("kind", "name", "trained", "fingerprint", box=None)
+    for kind, models in kinds.items():
+        for one in models:
+            trained = Text("no", style="yellow") if one["untrained"] else Text("yes")
+            table.add_row(kind, Text(one["name"]), trained, one["fingerprint"][:12])
+    return table
+
+
+def print_audit(audit: Mapping[str, Any]) -> None:
+    """The score, then of each forward pass the prompt and what the model said of each label."""
+    hit, scorer = audit["hit"], audit["scorer"]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_row("item", Text(hit["id"]))
+    table.add_row("rank", moved(hit["coarse_rank"], hit["rank"]))
+    for name in ("score", "margin", "label_mass", "entropy"):
+        table.add_row(name, "–" if hit[name] is None else f"{hit[name]:.4f}")
+    table.add_row("layer", "–" if hit["enhanced_at"] is None else str(hit["enhanced_at"]))
+    table.add_row("scorer", Text(f"{scorer['name']} {scorer['fingerprint'][:12]}"))
+    table.add_row(
+        "computed",
+        Text(", ".join(f"{name} {value}" for name, value in audit["provenance"].items())),
+    )
+    console.print(table)
+    for one in audit["passes"]:
+        logits = "  ".join(f"{label} {logit:+.3f}" for label, logit in one["label_logits"].items())
+        console.print()
+        console.print(Text(one["prompt"], style="dim"))
+        console.print(Text(logits))
 
 
 def moved(before: int, after: int) -> Text:

@@ -74,6 +74,31 @@ class Client:
     def corpus(self, name: str) -> Corpus:
         return Corpus.of(self._api.request("GET", f"/v1/corpora/{quote(name, safe='')}"))
 
+    def wait_for_corpus(
+        self,
+        name: str,
+        on_progress: Callable[[Corpus], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> Corpus:
+        """Wait until every item has a vector, or a reason in `failed` why it has none.
+
+        A job finds what has a vector when it runs, and warns `items_pending` of the others.
+        Raises TimeoutError after `timeout_s`: the embedding goes on.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        pause = FIRST_POLL_S
+        while True:
+            corpus = self.corpus(name)
+            if on_progress:
+                on_progress(corpus)
+            # The counts are not of one moment: the last vectors may be in one of them only.
+            if corpus.embedded + sum(corpus.failed.values()) >= corpus.items:
+                return corpus
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"{corpus.pending} items of {name} still wait for vectors")
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_POLL_S)
+
     def delete_corpus(self, name: str) -> None:
         self._api.request("DELETE", f"/v1/corpora/{quote(name, safe='')}", repeatable=False)
 

@@ -90,6 +90,10 @@ def _folder(root: Path) -> Source:
         if path.suffix.lower() in IMAGES or path.with_suffix("") not in captioned
     ]
 
+    if not items:
+        detail = f"no file here ends in {', '.join(sorted(IMAGES))} or .txt"
+        raise InvalidField(str(root), detail, code="nothing_to_load")
+
     def read() -> Iterator[Item]:
         return (_file(path, root) for path in items)
 

@@ -74,6 +74,15 @@ def test_servers_that_are_away_and_a_missing_checkpoint_are_faults_without_their
     assert "geheim" not in result.output
 
 
+def test_why_postgres_does_not_answer_is_told(tmp_path: Path) -> None:
+    settings = Settings(
+        database_url=f"postgresql://u:geheim@127.0.0.1:{free_port()}/d", data_dir=tmp_path
+    )
+    found = by_part(examine(settings))
+    assert "refused" in found["postgres"].detail
+    assert "REPICK_BROKER_URL is not set" in found["broker"].detail
+
+
 @pytest.mark.parametrize(
     ("skew", "verdict"), [(0.2, "ok"), (-0.2, "ok"), (2, "warn"), (-2, "warn"), (-60, "fail")]
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ from typer.testing import CliRunner
 from repick.cli import main
 from repick.cli.app import app
 from repick.errors import InvalidField
-from repick.loading.sources import read_lines
+from repick.loading.sources import open_source, read_lines
 from repick.processes import free_port
+from repick.settings import Settings
 
 
 @pytest.fixture
@@ -115,3 +118,36 @@ def test_a_wrong_line_is_named(line: str, code: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidField) as caught:
         list(read_lines(file))
     assert (caught.value.field, caught.value.code) == ("items.jsonl:2", code)
+
+
+def test_a_setting_that_cannot_be_used_is_named_without_its_value(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REPICK_API_PORT", "eighty")
+    monkeypatch.setenv("REPICK_DATABASE_URL", "mysql://me:geheim@127.0.0.1/x")
+    said = str(run_main(monkeypatch, "doctor")) + capsys.readouterr().err
+    assert "REPICK_API_PORT" in said
+    assert "REPICK_DATABASE_URL" in said
+    assert "geheim" not in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_a_database_address_is_taken_as_providers_print_it(scheme: str) -> None:
+    settings = Settings(database_url=f"{scheme}://me:p%40ss@db.example/x?sslmode=require")
+    assert settings.database_url == "postgresql+psycopg://me:p%40ss@db.example/x?sslmode=require"
+
+
+def test_the_command_line_is_a_module_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "repick", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_a_folder_with_nothing_to_load_says_what_it_looks_for(tmp_path: Path) -> None:
+    (tmp_path / "photo.heic").write_bytes(b"x")
+    with pytest.raises(InvalidField, match=r"\.jpg") as caught:
+        open_source(tmp_path)
+    assert caught.value.code == "nothing_to_load"

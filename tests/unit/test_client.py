@@ -242,3 +242,28 @@ def test_a_list_of_jobs_is_fetched_as_it_is_asked_for() -> None:
     assert len(seen) == 1
     assert seen[0].url.params["state"] == "succeeded"
     assert len(list(found)) == 2
+
+
+def corpus(embedded: int, pending: int, failed: int) -> dict[str, Any]:
+    value = {"name": "things", "created_at": "2026-11-23T03:06:35Z", "encoder": MODEL}
+    value |= {"untrained": False, "dimension": 4, "indexed": False, "items": 3, "failures": []}
+    return value | {"embedded": embedded, "pending": pending, "failed": {"too_long": failed}}
+
+
+def test_waiting_for_a_corpus_ends_when_each_item_has_a_vector_or_a_reason(
+    no_pauses: list[float],
+) -> None:
+    answers = [corpus(0, 3, 0), corpus(1, 2, 0), corpus(2, 0, 1)]
+    told: list[int] = []
+    with client(lambda _: httpx.Response(200, json=answers.pop(0))) as api:
+        done = api.wait_for_corpus("things", lambda one: told.append(one.embedded))
+    assert (done.embedded, told) == (2, [0, 1, 2])
+    assert len(no_pauses) == 2
+
+
+def test_waiting_for_a_corpus_ends_at_its_time_limit() -> None:
+    with (
+        client(lambda _: httpx.Response(200, json=corpus(1, 2, 0))) as api,
+        pytest.raises(TimeoutError, match="2 items of things"),
+    ):
+        api.wait_for_corpus("things", timeout_s=0)

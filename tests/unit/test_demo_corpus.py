@@ -16,7 +16,7 @@ import demo
 from demo.corpus import CAPTIONS, CORPORA, EMOJI, SCENES, rounds
 from demo.data.scenes import Split, holds, split_of_scene
 from demo.documents import DemoItem
-from demo.drawn import families
+from demo.drawn import families, pictures_of
 
 ROOT = Path(demo.__file__).parent
 DIGEST = (
@@ -107,3 +107,11 @@ def test_the_photograph_is_small_and_attributed() -> None:
         assert photo.stat().st_size <= 25_000
         with Image.open(photo) as opened:
             assert not opened.getexif()
+
+
+def test_what_a_picture_shows_is_told_with_the_size_of_every_shape() -> None:
+    for family in families():
+        for item in pictures_of([family]):
+            scene = family.pictures[item.id]
+            for one in scene.figures:
+                assert f"{one.size} {one.colour} {one.shape}" in item.metadata["shows"]

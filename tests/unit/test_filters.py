@@ -164,3 +164,11 @@ def test_no_value_of_a_filter_is_in_its_statement(value: dict[str, Any]) -> None
     assert "tell-nobody" not in written.sql
     assert "secret" not in written.sql
     assert all(f":{name}" in written.sql for name in written.binds)
+
+
+def test_an_unknown_operator_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(
+        InvalidField, match=r"in, range, prefix or exists.*\"eq\": \"en\""
+    ) as caught:
+        parse({"shelf": "b"})
+    assert caught.value.code == "unknown_operator"

@@ -55,9 +55,9 @@ def test_every_page_of_a_jobs_rankings_is_there(client: Client, tenant: Tenant) 
     assert [one.query for one in client.job(job.id).rankings] == list(range(120))
 
 
-def run(tenant: Tenant, *arguments: str, code: int = 0) -> Result:
+def run(tenant: Tenant, *arguments: str, code: int = 0, columns: int = 200) -> Result:
     environment = {"REPICK_API_URL": str(tenant.http.base_url), "REPICK_API_KEY": tenant.key}
-    environment["COLUMNS"] = "200"
+    environment["COLUMNS"] = str(columns)
     result = CliRunner().invoke(app, arguments, env=environment)
     assert result.exit_code == code, result.output
     return result
@@ -86,6 +86,31 @@ def test_the_command_line_from_a_corpus_to_a_ranking(tenant: Tenant, tmp_path: P
     assert "cancelled" in run(tenant, "job", "cancel", other).stdout
     run(tenant, "job", "wait", other, code=3)
     run(tenant, "corpus", "delete", "things")
+
+
+def test_the_command_line_takes_a_jobs_options_and_lists_models(tenant: Tenant) -> None:
+    run(tenant, "corpus", "create", "things")
+    arguments = ["job", "submit", "things", "--text", "a", "--json", "--k", "7"]
+    options = ["--filter", '{"field": "n", "eq": 1}', "--blend", "0.5", "--min-score", "0.1"]
+    options += ["--kind", "batch", "--time-limit", "60"]
+    made = json.loads(run(tenant, *arguments, *options).stdout)
+    job = tenant.http.get(f"/v1/jobs/{made['id']}").json()
+    assert job["filter"] == {"field": "n", "eq": 1}
+    assert (job["blend"], job["min_score"], job["kind"]) == (0.5, 0.1, "batch")
+    assert job["deadline"] is not None
+    assert "not JSON" in run(tenant, *arguments, "--filter", "{", code=2).stderr
+    assert made["id"] in run(tenant, "job", "list", "--corpus", "things", columns=80).stdout
+    assert made["id"] not in run(tenant, "job", "list", "--corpus", "other").stdout
+    listed = run(tenant, "models").stdout
+    assert "clip-tiny" in listed
+    assert "encoder" in listed
+
+
+def test_waiting_for_a_corpus_that_nobody_embeds_ends_with_its_own_code(tenant: Tenant) -> None:
+    run(tenant, "corpus", "create", "things")
+    assert "things" in run(tenant, "corpus", "wait", "things").stdout
+    tenant.http.put("/v1/corpora/things/items", json={"items": [{"id": "a", "text": "a"}]})
+    assert "1 items" in run(tenant, "corpus", "wait", "things", "--timeout", "0", code=3).stderr
 
 
 def test_keys_are_made_listed_and_revoked_in_the_database(

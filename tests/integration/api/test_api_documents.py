@@ -8,7 +8,9 @@ from uuid import UUID
 
 import redis
 from sqlalchemy import text
+from typer.testing import CliRunner
 
+from repick.cli.app import app
 from repick.jobs import PairScore, Stage
 from repick.settings import Settings
 from repick.store import rankings, slices, stages
@@ -101,6 +103,11 @@ def test_a_score_can_be_audited(tenant: Tenant, new_tenant: NewTenant) -> None:
     assert found["scorer"]["fingerprint"] == job["scorer"]["fingerprint"]
     assert found["scorer"]["specification"]["readout"] == "choice"
     assert found["provenance"] == {"device": "test"}
+    options = ["--url", str(tenant.http.base_url), "--key", tenant.key]
+    told = CliRunner().invoke(app, ["job", "explain", job["id"], sent[0]["id"], *options])
+    assert told.exit_code == 0, told.output
+    for words in ("A +2.000  B +0.500", "Candidate: a red cup", "device test"):
+        assert words in told.stdout
     for other in (f"{job['href']}/rankings/0/b", f"{job['href']}/rankings/1/a"):
         assert problem(tenant.http.get(other)) == (404, "hit_not_found")
     assert problem(tenant.http.get(f"{job['href']}/rankings/-1/a")) == (422, "invalid_field")
