@@ -104,14 +104,10 @@ _RANKED = (
     "SELECT q.tenant_id, q.content_id, document FROM ranking r JOIN job_query q"
     " ON q.job_id = r.job_id AND q.query_no = r.query_no CROSS JOIN unnest(r.content_ids) document"
 )
-_LOST = text(
-    f"SELECT count(*) FROM ({_RANKED}"
-    " EXCEPT SELECT tenant_id, query_id, document_id FROM pair_score) lost"
-)
-_LEFT = text(
-    "SELECT count(*) FROM (SELECT tenant_id, query_id, document_id FROM pair_score"
-    f" WHERE last_used_at < now() - :age EXCEPT {_RANKED}) left_over"
-)
+_SCORED = "SELECT tenant_id, query_id, document_id FROM pair_score"
+_COUNT = "SELECT count(*) FROM ({} EXCEPT {}) only"
+_LOST = text(_COUNT.format(_RANKED, _SCORED))
+_LEFT = text(_COUNT.format(f"{_SCORED} WHERE last_used_at < now() - :age", _RANKED))
 
 
 if __name__ == "__main__":
