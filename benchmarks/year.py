@@ -105,7 +105,7 @@ _RANKED = (
     " ON q.job_id = r.job_id AND q.query_no = r.query_no CROSS JOIN unnest(r.content_ids) document"
 )
 _SCORED = "SELECT tenant_id, query_id, document_id FROM pair_score"
-_COUNT = "SELECT count(*) FROM ({} EXCEPT {}) only"
+_COUNT = "SELECT count(*) FROM ({} EXCEPT {}) missing"
 _LOST = text(_COUNT.format(_RANKED, _SCORED))
 _LEFT = text(_COUNT.format(f"{_SCORED} WHERE last_used_at < now() - :age", _RANKED))
 
