@@ -148,7 +148,8 @@ class StandingRankingOut(RankingOut):
 
     @classmethod
     def named(cls, name: str | None, one: Ranking, calibration: Map | None) -> StandingRankingOut:
-        facts = RankingOut.of(one, calibration).model_dump()
+        ranking = RankingOut.of(one, calibration)
+        facts = {field: getattr(ranking, field) for field in RankingOut.model_fields}
         return cls(**facts, standing_query=name)
 
 

@@ -36,11 +36,15 @@ _OF_RUN = text(
     ORDER BY q.query_no LIMIT :limit
     """
 )
+# Each run by itself: as one join over the weeks it is planned for parallel workers, whose start
+# takes longer than all of it.
 _OF_QUERY = text(
     """
-    SELECT r.* FROM job_query q
-    JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
-    WHERE q.job_id = ANY(:runs) AND q.standing_query = :name AND q.tenant_id = :tenant
+    SELECT ranked.* FROM unnest(CAST(:runs AS uuid[])) run CROSS JOIN LATERAL (
+        SELECT r.* FROM job_query q
+        JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
+        WHERE q.job_id = run AND q.standing_query = :name AND q.tenant_id = :tenant LIMIT 1
+    ) ranked
     """
 )
 _READABLE = ("published", "held")

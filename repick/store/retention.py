@@ -4,7 +4,7 @@ Whoever deletes what hangs on a content holds its row FOR UPDATE; whoever uses a
 FOR KEY SHARE from `contents.put` until the commit. So a deletion either sees the use, once it has
 the lock, or leaves what is in use alone (SKIP LOCKED); and a use that waited for a deletion finds
 the row gone, and stores it again. The database says what refers to what (`repick_content_used`,
-`repick_pair_used`, `repick_job_kept`): a new referrer is added there.
+`repick_pair_used`, `repick_job_kept`): a new referrer is added there, and in `_FREE_PAIRS`.
 """
 
 from __future__ import annotations
@@ -102,21 +102,29 @@ def delete_pairs(
     are in no kept ranking or live job. Gives how many, and the last content's place: None at the
     end.
 
-    Rankings that a night's schedule keeps for a year keep nearly all old pairs, so those of one
-    query are looked at together; only what seems free is then asked about one by one.
+    Rankings that a schedule keeps for a year keep nearly all old pairs: those of a query are
+    looked at together, by the rule of `repick_pair_used`, which asks of each by itself.
     """
     last = _next(connection, after, limit)
     if last is None:
         return 0, None
-    age = {"unused": max(unused, GRACE) + USE_NOTED_EVERY}
-    free = connection.execute(_FREE_PAIRS, _among(after, last) | age).all()
+    binds = _among(after, last) | {"unused": max(unused, GRACE) + USE_NOTED_EVERY, "queries": None}
+    free = connection.execute(_FREE_PAIRS, binds).all()
     if not free:
         return 0, last
-    tenants, queries, documents = (list(column) for column in zip(*free, strict=True))
-    pairs = {"tenants": tenants, "queries": queries, "documents": documents}
-    locked = connection.execute(_LOCK_QUERIES, pairs).scalars().all()
-    gone = connection.execute(_DELETE_PAIRS, age | pairs | {"locked": locked})
-    return gone.rowcount, last
+    queries = {
+        "tenants": [row.tenant_id for row in free],
+        "queries": [row.query_id for row in free],
+    }
+    locked = connection.execute(_LOCK_QUERIES, queries).scalars().all()
+    # Again, as whoever used one of them until it was locked has committed by now.
+    free = connection.execute(_FREE_PAIRS, binds | {"queries": locked}).all()
+    pairs = {
+        "tenants": [row.tenant_id for row in free],
+        "queries": [row.query_id for row in free],
+        "documents": [row.document_id for row in free],
+    }
+    return connection.execute(_DELETE_PAIRS, binds | pairs).rowcount, last
 
 
 _FREE_PAIRS = text(
@@ -125,6 +133,7 @@ _FREE_PAIRS = text(
         SELECT c.tenant_id, c.id AS query_id, p.document_id
         FROM content c JOIN pair_score p ON p.tenant_id = c.tenant_id AND p.query_id = c.id
         WHERE {_AMONG} AND p.last_used_at < now() - :unused
+          AND (CAST(:queries AS bigint[]) IS NULL OR c.id = ANY(CAST(:queries AS bigint[])))
     ), asked AS MATERIALIZED (
         SELECT q.tenant_id, q.content_id AS query_id, q.job_id, q.query_no, job.finished_at
         FROM (SELECT DISTINCT tenant_id, query_id FROM old) o
@@ -154,9 +163,7 @@ _DELETE_PAIRS = text(
     USING unnest(CAST(:tenants AS bigint[]), CAST(:queries AS bigint[]),
         CAST(:documents AS bigint[])) AS free (tenant_id, query_id, document_id)
     WHERE p.tenant_id = free.tenant_id AND p.query_id = free.query_id
-      AND p.document_id = free.document_id AND p.query_id = ANY(CAST(:locked AS bigint[]))
-      AND p.last_used_at < now() - :unused
-      AND NOT repick_pair_used(p.tenant_id, p.query_id, p.document_id)
+      AND p.document_id = free.document_id AND p.last_used_at < now() - :unused
     """
 )
 

@@ -181,6 +181,17 @@ def test_a_score_goes_no_earlier_than_its_last_use_may_have_been(
     assert count(pipeline, "pair_score") == left
 
 
+def test_a_live_jobs_scores_stay_whatever_their_age(pipeline: Pipeline) -> None:
+    pipeline.put({"a": "words", "b": "other words"})
+    pipeline.run(pipeline.submit(["a query"], k=2, top_n=2))
+    query(pipeline, "DELETE FROM job")
+    live = pipeline.submit(["a query"], k=2, top_n=2)
+    _age(pipeline)
+    keeper(pipeline).run(NOW)
+    assert count(pipeline, "pair_score") == 2
+    assert pipeline.run(live).pairs_reused == 2
+
+
 def test_a_content_that_is_used_again_loses_its_note(pipeline: Pipeline) -> None:
     with pipeline.database.begin() as connection:
         contents.put(connection, pipeline.tenant_id, [Content("words")])
