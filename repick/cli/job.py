@@ -83,6 +83,7 @@ def submit(
             kind=kind,
         )
         if wait:
+            errors.print(f"waiting for job {job.id}", style="dim", highlight=False)
             job = _watched(api, job.id, None)
     if wait:
         _finish(job, as_json)
@@ -192,6 +193,12 @@ def _watched(api: Client, job_id: str, timeout: float | None) -> Job:
 
         try:
             return api.wait(job_id, show, timeout)
+        except KeyboardInterrupt:
+            bar.stop()
+            errors.print(
+                f"the job goes on: repick job wait {job_id}", highlight=False, soft_wrap=True
+            )
+            raise
         except TimeoutError as exc:
             bar.stop()
             errors.print(str(exc), style="yellow", highlight=False)
