@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,8 +84,9 @@ def submit(
             kind=kind,
         )
         if wait:
-            errors.print(f"waiting for job {job.id}", style="dim", highlight=False)
-            job = _watched(api, job.id, None)
+            with _told_when_stopped(job.id):
+                errors.print(f"waiting for job {job.id}", style="dim", highlight=False)
+                job = _watched(api, job.id, None)
     if wait:
         _finish(job, as_json)
     elif as_json:
@@ -110,7 +112,7 @@ def wait(
     as_json: AsJson = False,
 ) -> None:
     """Wait for a job's end, with a progress bar, and show its rankings."""
-    with client(url, key) as api:
+    with client(url, key) as api, _told_when_stopped(job_id):
         job = _watched(api, job_id, timeout)
     _finish(job, as_json)
 
@@ -175,6 +177,16 @@ def _filter(value: str | None) -> Mapping[str, Any] | None:
     return parsed
 
 
+@contextmanager
+def _told_when_stopped(job_id: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        said = f"the job goes on: repick job wait {job_id}"
+        errors.print(said, highlight=False, soft_wrap=True)
+        raise
+
+
 def _watched(api: Client, job_id: str, timeout: float | None) -> Job:
     """Wait with a bar on standard error."""
     columns = (
@@ -193,12 +205,6 @@ def _watched(api: Client, job_id: str, timeout: float | None) -> Job:
 
         try:
             return api.wait(job_id, show, timeout)
-        except KeyboardInterrupt:
-            bar.stop()
-            errors.print(
-                f"the job goes on: repick job wait {job_id}", highlight=False, soft_wrap=True
-            )
-            raise
         except TimeoutError as exc:
             bar.stop()
             errors.print(str(exc), style="yellow", highlight=False)
