@@ -28,6 +28,9 @@ SHEET = "demo-rankings.png"
 
 
 def main() -> int:
+    if len(sys.argv) > 1:
+        print("usage: python -m demo   (REPICK_… settings choose folder and models)")
+        return 2
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.rule("[bold]Repick[/bold]  ·  the demo")
     settings = read_settings()
@@ -48,7 +51,7 @@ def show(screen: Screen, settings: Settings, addresses: Addresses) -> int:
             screen.answers(one, items)
             screen.account(job)
         if jobs[0].rankings:
-            screen.in_full(answered[0].answers[0], jobs[0], items)
+            screen.in_full(answered[0].answers[0], jobs[0].rankings[0], items)
         screen.account(ask(screen, client, settings, asked[0], "the first job once more"))
     screen.totals(answered)
     screen.sheet(draw(answered, items, addresses.data_dir))

@@ -16,12 +16,13 @@ from rich.text import Text
 
 from demo.answers import Answer, Answered
 from demo.documents import DemoItem
-from repick.client import Corpus, Hit, Job, JobSummary, PutResult
+from repick.client import Corpus, Hit, Job, JobSummary, PutResult, Ranking
 from repick.stack import Addresses
 
 PATIENCE_S = 600.0
 WIDE = 120
 TOP = 5
+SHOWS = "what it shows"
 FIGURES = ("score", "margin", "coarse → fine", "enhanced")
 RIGHT = "bold green"
 
@@ -76,9 +77,9 @@ class Screen:
         """A round as a table: each query, where the right item came, and what came first."""
         self._console.print(f"\n[bold]{one.round.title}[/bold]", highlight=False)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("query", no_wrap=True, max_width=62)
+        table.add_column("query", max_width=62)
         table.add_column("right one", justify="right", no_wrap=True)
-        table.add_column("first hit", no_wrap=True, max_width=36)
+        table.add_column("first hit", max_width=44)
         for answer in one.answers:
             first = next(iter(answer.fine), None)
             hit = Text(
@@ -88,13 +89,13 @@ class Screen:
             table.add_row(Text(answer.query.words), _places(answer, judged=one.judged), hit)
         self._console.print(table)
 
-    def in_full(self, answer: Answer, job: Job, items: Mapping[str, DemoItem]) -> None:
-        """The job's first ranking, of which `answer` is, with all its figures."""
+    def in_full(self, answer: Answer, ranking: Ranking, items: Mapping[str, DemoItem]) -> None:
+        """The ranking that `answer` is of, whole: what differs is often the last word."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("rank", "item", "what it shows", *FIGURES):
+        for heading in ("rank", "item", SHOWS, *FIGURES):
             justify: JustifyMethod = "right" if heading in FIGURES else "left"
-            table.add_column(heading, justify=justify, no_wrap=True, max_width=40)
-        for hit in job.rankings[0].hits[:TOP]:
+            table.add_column(heading, justify=justify, no_wrap=heading != SHOWS, max_width=44)
+        for hit in ranking.hits[:TOP]:
             cells = [str(hit.rank), hit.id, items[hit.id].metadata["shows"], *_figures(hit)]
             table.add_row(*cells, style=RIGHT if hit.id == answer.query.target else "")
         self._console.print(Text.assemble(("\nin full: ", "bold"), answer.query.words))

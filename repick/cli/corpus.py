@@ -126,7 +126,12 @@ def load(
         def advance(done: Loaded) -> None:
             bar.update(task, completed=done.items)
 
-        done = run_load(api, name, found, journal, parallel=parallel, on_progress=advance)
+        try:
+            done = run_load(api, name, found, journal, parallel=parallel, on_progress=advance)
+        except KeyboardInterrupt:
+            bar.stop()
+            errors.print("stopped: the same command goes on from here")
+            raise
     _finish(done, as_json)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,7 +84,9 @@ def submit(
             kind=kind,
         )
         if wait:
-            job = _watched(api, job.id, None)
+            with _told_when_stopped(job.id):
+                errors.print(f"waiting for job {job.id}", style="dim", highlight=False)
+                job = _watched(api, job.id, None)
     if wait:
         _finish(job, as_json)
     elif as_json:
@@ -109,7 +112,7 @@ def wait(
     as_json: AsJson = False,
 ) -> None:
     """Wait for a job's end, with a progress bar, and show its rankings."""
-    with client(url, key) as api:
+    with client(url, key) as api, _told_when_stopped(job_id):
         job = _watched(api, job_id, timeout)
     _finish(job, as_json)
 
@@ -172,6 +175,16 @@ def _filter(value: str | None) -> Mapping[str, Any] | None:
     if not isinstance(parsed, dict):
         raise typer.BadParameter("a filter is a JSON object", param_hint="--filter")
     return parsed
+
+
+@contextmanager
+def _told_when_stopped(job_id: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        said = f"the job goes on: repick job wait {job_id}"
+        errors.print(said, highlight=False, soft_wrap=True)
+        raise
 
 
 def _watched(api: Client, job_id: str, timeout: float | None) -> Job:

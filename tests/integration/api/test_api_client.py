@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +21,12 @@ from repick.jobs import JobState
 from repick.settings import Settings
 from tests import bad_images
 from tests.integration.api.harness import Tenant, finish
+
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " from repick.cli import main; main()"
+)
+"""Shells start what is in the background with SIGINT ignored, and it is inherited."""
 
 
 @pytest.fixture
@@ -111,6 +122,31 @@ def test_waiting_for_a_corpus_that_nobody_embeds_ends_with_its_own_code(tenant: 
     assert "things" in run(tenant, "corpus", "wait", "things").stdout
     tenant.http.put("/v1/corpora/things/items", json={"items": [{"id": "a", "text": "a"}]})
     assert "1 items" in run(tenant, "corpus", "wait", "things", "--timeout", "0", code=3).stderr
+
+
+def test_who_stops_waiting_is_told_the_job_that_goes_on(tenant: Tenant) -> None:
+    run(tenant, "corpus", "create", "things")
+    arguments = ["job", "submit", "things", "--text", "a", "--wait"]
+    environment = {"REPICK_API_URL": str(tenant.http.base_url), "REPICK_API_KEY": tenant.key}
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, *arguments],
+        env=os.environ | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    patience = threading.Timer(30, waiting.kill)
+    patience.start()
+    while not (jobs := tenant.http.get("/v1/jobs").json()["items"]):
+        assert waiting.poll() is None
+        time.sleep(0.02)
+    assert waiting.stderr is not None
+    said = waiting.stderr.readline()  # that it waits
+    waiting.send_signal(signal.SIGINT)
+    _, rest = waiting.communicate()
+    patience.cancel()
+    assert waiting.returncode == 130
+    assert jobs[0]["id"] in said
+    assert f"repick job wait {jobs[0]['id']}" in rest
 
 
 def test_keys_are_made_listed_and_revoked_in_the_database(
