@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.problems import HttpError
 from api.services import Services, services_of
+from repick.errors import InvalidField
 from repick.store import keys, tenancy
 from repick.store.keys import Principal
 
@@ -60,7 +61,9 @@ def asks(scope: str) -> Callable[..., Awaitable[Asking]]:
     async def asking(
         request: Request, services: Annotated[Services, Depends(services_of)]
     ) -> Asking:
-        return Asking(services, scope, _bearer(request))
+        asked = Asking(services, scope, _bearer(request))
+        _known_parameters(request)
+        return asked
 
     return asking
 
@@ -74,6 +77,7 @@ def requires(scope: str) -> Callable[..., Awaitable[Principal]]:
     ) -> Principal:
         asking = Asking(services, scope, _bearer(request))
         await run_in_threadpool(asking.principal)
+        _known_parameters(request)
         return asking.principal()
 
     return principal
@@ -91,6 +95,20 @@ def _bearer(request: Request) -> str:
     if found is None:
         raise _unauthorised("invalid_key", f"this has not the form of a key: {wanted}")
     return found[1]
+
+
+def _known_parameters(request: Request) -> None:
+    """Raises InvalidField for a parameter that the route does not have: a mistyped `state` would
+    otherwise be a list of everything."""
+    if not request.query_params:
+        return
+    described = request.app.openapi()["paths"][request.scope["route"].path_format]
+    parameters = described[request.method.lower()].get("parameters", ())
+    known = {one["name"] for one in parameters if one.get("in") == "query"}
+    unknown = set(request.query_params) - known
+    if unknown:
+        detail = "there is no such parameter here"
+        raise InvalidField(min(unknown), detail, code="unknown_field")
 
 
 def _unauthorised(code: str, detail: str) -> HttpError:

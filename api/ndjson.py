@@ -18,6 +18,7 @@ from api.schemas import JobRequest
 from repick.errors import InvalidField
 
 MEDIA_TYPE = "application/x-ndjson"
+FORM = "the first line holds the job's options, each line after it a query"
 
 
 def wanted(request: Request) -> bool:
@@ -36,14 +37,18 @@ def job(body: bytes, most: int) -> JobRequest:
     lines = ((no, line) for no, line in enumerate(BytesIO(body), start=1) if line.strip())
     first = next(lines, None)
     if first is None:
-        raise HttpError(400, "invalid_json", "the first line holds the job's options")
+        raise HttpError(400, "invalid_json", FORM)
     options = _parse(*first, "")
     if not isinstance(options, dict):
         raise InvalidField("body", "the first line is an object of options", code="invalid_field")
+    if options.keys() & {"text", "image"}:
+        raise InvalidField("body", f"line 1: this is a query: {FORM}", code="unknown_field")
     for name in ("query", "queries"):
         if name in options:
             raise InvalidField(name, "queries have lines of their own", code="unknown_field")
     queries = [_parse(*line, f"queries[{no}]") for no, line in enumerate(islice(lines, most))]
+    if not queries:
+        raise InvalidField("queries", f"there is no query: {FORM}")
     if next(lines, None) is not None:
         detail = f"a job has at most {most} queries"
         raise InvalidField("queries", detail, code="too_many_queries")

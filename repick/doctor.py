@@ -37,6 +37,7 @@ MODEL_SETTINGS = (
     *("encoder", "encoder_name", "scorer", "scorer_name", "readouts"),
     *("dtype", "device", "min_pixels", "max_pixels"),
 )
+READ_BY_CLIENTS = {"REPICK_API_URL", "REPICK_API_KEY"}
 SKEW_WARN_S, SKEW_FAIL_S = 1.0, 30.0
 DISK_WARN, DISK_FAIL = 0.10, 0.02
 
@@ -59,7 +60,7 @@ def examine(settings: Settings, *, embedded: bool = False, models: bool = False)
 
     `models` loads the encoder and the scorer, each in a process of its own, and tries them.
     """
-    findings = [_versions(), *_database(settings, embedded), *_broker(settings)]
+    findings = [_versions(), *_misspelt(), *_database(settings, embedded), *_broker(settings)]
     findings += [*_checkpoints(settings), _disk(settings.data_dir), _media(settings)]
     return [*findings, *tried_models(settings)] if models else findings
 
@@ -72,6 +73,16 @@ def _versions() -> Finding:
     python = ".".join(map(str, sys.version_info[:3]))
     detail = f"repick {version('repick')}, Python {python}, Celery {version('celery')}"
     return Finding("versions", Verdict.OK, detail)
+
+
+def _misspelt() -> list[Finding]:
+    """Variables with our prefix that nothing reads: most likely a setting with a wrong letter."""
+    known = {f"REPICK_{name.upper()}" for name in Settings.model_fields} | READ_BY_CLIENTS
+    unknown = sorted(
+        name for name in os.environ if name.startswith("REPICK_") and name not in known
+    )
+    detail = f"nothing reads {', '.join(unknown)}"
+    return [Finding("settings", Verdict.WARN, detail)] if unknown else []
 
 
 def _unset(part: str, variable: str) -> Finding:

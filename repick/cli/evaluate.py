@@ -169,10 +169,15 @@ def _ablation(one: Scored) -> Table:
 
 
 def _warn(found: Sequence[Scored]) -> None:
+    from repick.evaluation.results import FEW_QUERIES
+
     for one in found:
         asked, gain = one.asked, one.gains["R@1"]
         if one.harmful:
             detail = f"reranking does harm here: R@1 changes by {gain.mean:+.3f}"
+            errors.print(Text(f"warning: {asked.scorer}: {detail}", "yellow"))
+        if one.few_queries:
+            detail = f"fewer than {FEW_QUERIES} queries: intervals and p mean little"
             errors.print(Text(f"warning: {asked.scorer}: {detail}", "yellow"))
         if asked.failed:
             detail = f"{asked.failed} pairs have no score and stand in neither order"

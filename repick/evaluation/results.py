@@ -13,6 +13,8 @@ from repick.evaluation.dataset import Dataset
 from repick.evaluation.measures import Orders, PerQuery, means, per_query
 from repick.evaluation.published import published
 
+FEW_QUERIES = 30
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -38,12 +40,19 @@ class Scored:
         """Whether reranking puts fewer relevant documents first than the coarse order does."""
         return self.gains["R@1"].mean < 0
 
+    @property
+    def few_queries(self) -> bool:
+        """Whether the resamples of so few queries can hardly differ: the interval is too narrow
+        then, and p too small."""
+        return len(self.coarse["R@1"]) < FEW_QUERIES
+
     def as_json(self) -> dict[str, Any]:
         one = self.asked
         return {
             "scorer": one.scorer,
             "fingerprint": one.fingerprint,
             "untrained": one.untrained,
+            "few_queries": self.few_queries,
             "coarse": means(self.coarse),
             "fine": means(self.fine),
             "gain": {name: asdict(gain) for name, gain in self.gains.items()},

@@ -74,6 +74,14 @@ def test_servers_that_are_away_and_a_missing_checkpoint_are_faults_without_their
     assert "geheim" not in result.output
 
 
+def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "settings" not in by_part(examine(Settings()))
+    monkeypatch.setenv("REPICK_SCORRER", "geheim")
+    found = by_part(examine(Settings()))["settings"]
+    assert (found.verdict, "REPICK_SCORRER" in found.detail) == (Verdict.WARN, True)
+    assert "geheim" not in found.detail
+
+
 def test_why_postgres_does_not_answer_is_told(tmp_path: Path) -> None:
     settings = Settings(
         database_url=f"postgresql://u:geheim@127.0.0.1:{free_port()}/d", data_dir=tmp_path

@@ -151,3 +151,9 @@ def test_a_folder_with_nothing_to_load_says_what_it_looks_for(tmp_path: Path) ->
     with pytest.raises(InvalidField, match=r"\.jpg") as caught:
         open_source(tmp_path)
     assert caught.value.code == "nothing_to_load"
+
+
+def test_a_shell_is_told_how_a_command_goes_on() -> None:
+    typed = {"_REPICK_COMPLETE": "complete_bash", "COMP_WORDS": "repick job ", "COMP_CWORD": "2"}
+    told = CliRunner().invoke(app, env=typed, prog_name="repick")
+    assert {"submit", "explain", "wait", "list", "cancel"} <= set(told.output.split())

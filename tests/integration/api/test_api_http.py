@@ -269,3 +269,10 @@ def test_docs_page_needs_no_other_host(base_url: str) -> None:
     for address in addresses:
         assert address.startswith("/static-offline-docs/"), address
         assert httpx.get(base_url + address).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address", ["jobs?sttae=failed", "corpora?State=x", "jobs?limit=3&q=1", "corpora/a/items/b?q=1"]
+)
+def test_a_parameter_that_is_not_there_is_refused(tenant: Tenant, address: str) -> None:
+    assert problem(tenant.http.get(f"/v1/{address}")) == (422, "unknown_field")

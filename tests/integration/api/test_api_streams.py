@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import text
 
 from tests import bad_images
@@ -52,6 +53,15 @@ def test_the_error_of_a_line_says_its_number(tenant: Tenant, corpus: str) -> Non
     body = b'{"corpus": "things"}\n{"text": "a"}\n\n{"text": '
     response = tenant.http.post("/v1/jobs", content=body, headers=NDJSON)
     assert response.json()["detail"].startswith("line 4: ")
+
+
+@pytest.mark.parametrize("body", [b'{"text": "a"}\n{"text": "b"}', b'{"corpus": "things"}\n'])
+def test_an_upload_without_options_or_without_queries_is_told_its_form(
+    body: bytes, tenant: Tenant, corpus: str
+) -> None:
+    answer = tenant.http.post("/v1/jobs", content=body, headers=NDJSON)
+    assert answer.status_code == 422
+    assert "first line holds the job's options" in answer.json()["detail"]
 
 
 def test_rankings_are_streamed_a_line_each(tenant: Tenant, corpus: str) -> None:

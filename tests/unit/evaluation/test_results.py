@@ -14,7 +14,7 @@ from repick.evaluation.asking import Asked
 from repick.evaluation.dataset import Dataset, Record, build
 from repick.evaluation.published import published
 from repick.evaluation.report import page
-from repick.evaluation.results import Scored, as_json, write_runs
+from repick.evaluation.results import FEW_QUERIES, Scored, as_json, write_runs
 from repick.specs import Readout
 
 EVIL = "<script>alert('evil')</script>"
@@ -51,6 +51,16 @@ def test_both_orders_and_the_gain(dataset: Dataset, asked: Asked) -> None:
     assert one.coarse["R@1"] == {"won": 0, "lost": 1}
     assert one.fine["R@1"] == {"won": 1, "lost": 0}
     assert (one.gains["R@1"].mean, one.harmful) == (0, False)
+
+
+def test_an_interval_of_a_handful_of_queries_is_said_to_be_worth_little(
+    dataset: Dataset, asked: Asked
+) -> None:
+    one = Scored.of(asked, dataset, {})
+    assert one.few_queries
+    assert one.as_json()["few_queries"]
+    many = {str(no): float(no % 2) for no in range(FEW_QUERIES)}
+    assert not replace(one, coarse=one.coarse | {"R@1": many}).few_queries
 
 
 def test_another_k_and_another_blend_from_the_same_scores(dataset: Dataset, asked: Asked) -> None:
