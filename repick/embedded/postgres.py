@@ -23,7 +23,7 @@ _START_TIMEOUT_S = 60
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "shared_buffers": "128MB",
+    "shared_buffers": "512MB",
     "max_connections": "100",
     # /dev/shm has only 64 MB in a container, too little for the parallel build of an HNSW index.
     "dynamic_shared_memory_type": "mmap",
