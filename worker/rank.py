@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from repick.jobs import Slice
-from repick.store import rankings, slices
+from repick.store import ledger, rankings, slices
 from repick.store.database import Connection
+from repick.store.ledger import Verdict
 from worker.runtime import Runtime
 
 TOGETHER = 16
@@ -19,9 +20,9 @@ def rank_slice(runtime: Runtime, held: Slice) -> None:
     while len(left) > TOGETHER:
         some, left = left[:TOGETHER], left[TOGETHER:]
         with runtime.database.begin() as connection:
-            slices.renew(connection, held, runtime.lease)
-            if not slices.hold_job(connection, held):
+            if ledger.may_go_on(connection, held) is Verdict.STOP:
                 return
+            slices.renew(connection, held, runtime.lease)
             rankings.rank(connection, held, some, ask)
 
     def last(connection: Connection) -> None:

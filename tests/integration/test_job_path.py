@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -21,6 +22,7 @@ from repick.store.slices import LeaseLost
 from repick.sweep import Sweep
 from tests.fakes import pair_score
 from tests.integration.pipeline import Pipeline, expire
+from worker import rank
 
 TEXTS = {f"item-{n:02}": f"a text with the number {n}" for n in range(20)}
 
@@ -291,6 +293,29 @@ def test_ranking_is_not_written_after_the_cancel(pipeline: Pipeline) -> None:
     with pipeline.database.begin() as connection:
         rankings.rank(connection, held, [0], ask)
     assert pipeline.rankings(job) == []
+
+
+def test_rankings_of_one_job_are_written_by_several_workers_at_once(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the end of a slice takes the job's row for itself."""
+    monkeypatch.setattr(rank, "TOGETHER", 1)
+    pipeline.put(TEXTS)
+    job = pipeline.submit(["one query", "another"])
+    pipeline.run(job, Stage.RETRIEVE, Stage.SCORE)
+    held = pipeline.claim(job, Stage.RANK)
+    assert held is not None
+    with ThreadPoolExecutor(1) as pool:
+        with pipeline.database.begin() as other:
+            other.execute(text("SELECT FROM job WHERE id = :job FOR SHARE"), {"job": job})
+            ranked = pool.submit(rank.rank_slice, pipeline.runtime, held)
+            deadline = time.monotonic() + 10
+            while not (written := pipeline.rankings(job)) and time.monotonic() < deadline:
+                time.sleep(0.01)
+        ranked.result(timeout=10)
+    assert [one.query_no for one in written] == [0]
+    assert len(pipeline.rankings(job)) == 2
+    pipeline.expect(job, JobState.SUCCEEDED)
 
 
 def test_slice_that_loses_three_workers_fails_its_job_with_the_reason(pipeline: Pipeline) -> None:
