@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from api.job_views import HitOut
+from api.job_views import HitOut, hit_facts
 from api.views import ModelOut, View
 from repick import wording
 from repick.calibration import Map
@@ -62,7 +62,7 @@ def audit_out(job_id: UUID, query_no: int, one: Audit, calibration: Map | None) 
     return AuditOut(
         job=job_id,
         query=query_no,
-        hit=HitOut.of(one.hit, calibration),
+        hit=HitOut.model_validate(hit_facts(one.hit, calibration)),
         query_content=PartOut.of(one.query),
         document_content=PartOut.of(one.document),
         passes=_passes(one),

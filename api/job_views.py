@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from api.views import ModelName, View
@@ -45,25 +45,6 @@ class HitOut(View):
     coarse_score: float | None
     cut_tokens: int
 
-    @classmethod
-    def of(cls, hit: Hit, calibration: Map | None) -> HitOut:
-        probability = None
-        if calibration is not None and hit.margin is not None:
-            probability = calibration.probability(hit.margin)
-        return cls(
-            rank=hit.rank,
-            id=hit.external_id,
-            score=hit.score,
-            margin=hit.margin,
-            probability=probability,
-            label_mass=hit.label_mass,
-            entropy=hit.entropy,
-            enhanced_at=hit.enhanced_at,
-            coarse_rank=hit.coarse_rank,
-            coarse_score=hit.coarse_score,
-            cut_tokens=hit.cut_tokens,
-        )
-
 
 class RankingOut(View):
     """One query's hits; `errors` are the candidates that could not be scored, with their codes.
@@ -86,20 +67,43 @@ class RankingOut(View):
     errors: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, one: Ranking, calibration: Map | None) -> RankingOut:
-        return cls(
-            query=one.query_no,
-            asked=one.asked,
-            found=one.found,
-            search=one.search,
-            matching=one.matching,
-            blend=one.blend,
-            min_score=one.min_score,
-            untrained=one.untrained,
-            created_at=one.created_at,
-            hits=[HitOut.of(hit, calibration) for hit in one.hits],
-            errors=[dict(error) for error in one.errors],
+    def of(cls, one: Ranking, calibration: Map | None, **more: Any) -> Self:
+        """Made at once with its hits: a model made by itself for each takes twice as long."""
+        return cls.model_validate(
+            {
+                "query": one.query_no,
+                "asked": one.asked,
+                "found": one.found,
+                "search": one.search,
+                "matching": one.matching,
+                "blend": one.blend,
+                "min_score": one.min_score,
+                "untrained": one.untrained,
+                "created_at": one.created_at,
+                "hits": [hit_facts(hit, calibration) for hit in one.hits],
+                "errors": one.errors,
+                **more,
+            }
         )
+
+
+def hit_facts(hit: Hit, calibration: Map | None) -> dict[str, Any]:
+    margin, probability = hit.margin, None
+    if calibration is not None and margin is not None:
+        probability = calibration.probability(margin)
+    return {
+        "rank": hit.rank,
+        "id": hit.external_id,
+        "score": hit.score,
+        "margin": margin,
+        "probability": probability,
+        "label_mass": hit.label_mass,
+        "entropy": hit.entropy,
+        "enhanced_at": hit.enhanced_at,
+        "coarse_rank": hit.coarse_rank,
+        "coarse_score": hit.coarse_score,
+        "cut_tokens": hit.cut_tokens,
+    }
 
 
 class RankingsOut(View):

@@ -9,10 +9,8 @@ from uuid import UUID
 
 from api.job_views import RankingOut, job_path
 from api.views import View
-from repick.calibration import Map
 from repick.content import Content
 from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
-from repick.store.rankings import Ranking
 from repick.store.runs import Run
 from repick.store.schedules import Schedule
 from repick.store.standing import StandingQuery
@@ -145,12 +143,6 @@ class StandingRankingOut(RankingOut):
     """`standing_query` is the caller's id of the query."""
 
     standing_query: str | None
-
-    @classmethod
-    def named(cls, name: str | None, one: Ranking, calibration: Map | None) -> StandingRankingOut:
-        ranking = RankingOut.of(one, calibration)
-        facts = {field: getattr(ranking, field) for field in RankingOut.model_fields}
-        return cls(**facts, standing_query=name)
 
 
 class LatestOut(View):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +66,7 @@ def consume(runtime: Runtime, served: Callable[[Connection], None], **facts: obj
 
     worker_ready.connect(ready, weak=False)
     sys.setswitchinterval(SWITCH_S)
+    gc.freeze()  # what is here stays for good: torch alone takes .2 s to look through
     # Its warning about root is about pickled messages, which are refused.
     warnings.simplefilter("ignore", SecurityWarning)
     worker = runtime.app.Worker(

@@ -117,7 +117,7 @@ async def show_job(
 ) -> JobOut:
     """The job's state and progress, and the rankings that it has so far.
 
-    Up to 100 queries (or 10,000 hits) at once; `next` leads to the others. `Prefer: wait=N` waits
+    Up to 100 queries (or 1,000 hits) at once; `next` leads to the others. `Prefer: wait=N` waits
     for the job's end.
     """
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from api import openapi
 from api.auth import Reader, Submitter
-from api.job_reads import PAGE_HITS, PAGE_QUERIES, calibration_of
+from api.job_reads import calibration_of, page_size
 from api.job_views import job_path
 from api.pages import Cursor, Limit, next_link
 from api.routes.items import ItemId as QueryId
@@ -91,7 +91,7 @@ def show_latest(
         run = one.latest_run and runs.by_id(connection, who.tenant_id, one.latest_run)
         if not run:
             raise NotFound("no run was published yet", code="no_latest_run")
-        size = max(1, min(PAGE_QUERIES, PAGE_HITS // one.k))
+        size = page_size(one.top_n)
         page = histories.of_run(connection, who.tenant_id, run.run_id, query, size + 1)
     if query is not None and not page:
         raise NotFound("the latest run has no ranking of this query", code="query_not_found")
@@ -101,7 +101,9 @@ def show_latest(
         last = services.cursors.write(f"rankings.{run.run_id}", page[-1].ranking.query_no)
         link = next_link(f"{job_path(run.run_id)}/rankings", cursor=last)
     calibration = _calibration(services, who.tenant_id, run)
-    shown = [StandingRankingOut.named(one.name, one.ranking, calibration) for one in page]
+    shown = [
+        StandingRankingOut.of(one.ranking, calibration, standing_query=one.name) for one in page
+    ]
     return _json(LatestOut(run=RunOut.of(run), rankings=shown, next=link))
 
 
@@ -136,7 +138,7 @@ def show_history(
                 run=past.run.run_id,
                 tick=past.run.tick,
                 state=past.run.state,
-                ranking=StandingRankingOut.named(item, past.ranking, None),
+                ranking=StandingRankingOut.of(past.ranking, None, standing_query=item),
             )
             for past in page
         ],

@@ -31,13 +31,16 @@ def rows(
     """All rows: what `make` makes of each, or named tuples.
 
     Parameters are written `%(name)s`, with a cast where Postgres cannot tell a string's type.
+    Values come in binary form: a ranking's arrays take a third of what their text takes to read.
     Raises what SQLAlchemy raises, and like it gives up a connection that broke.
     """
     if not connection.in_transaction():  # as `execute` would: who commits must find something begun
         connection.begin()
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     try:
-        cursor = driver.cursor(row_factory=(lambda _: make) if make else namedtuple_row)
+        cursor = driver.cursor(
+            binary=True, row_factory=(lambda _: make) if make else namedtuple_row
+        )
         return cursor.execute(statement, values).fetchall()
     except psycopg.Error as exc:
         broken = driver.closed

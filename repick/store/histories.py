@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from repick.store import runs
+from repick.store import driver, runs
 from repick.store.rankings import Ranking, ranking_of
 from repick.store.runs import Run
 
@@ -27,26 +27,22 @@ class Past:
     ranking: Ranking
 
 
-_OF_RUN = text(
-    """
+_OF_RUN = """
     SELECT r.*, q.standing_query FROM job_query q
     JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
-    WHERE q.job_id = :run AND q.tenant_id = :tenant
-      AND (CAST(:name AS text) IS NULL OR q.standing_query = :name)
-    ORDER BY q.query_no LIMIT :limit
-    """
-)
+    WHERE q.job_id = %(run)s AND q.tenant_id = %(tenant)s
+      AND (CAST(%(name)s AS text) IS NULL OR q.standing_query = %(name)s)
+    ORDER BY q.query_no LIMIT %(limit)s
+"""
 # Each run by itself: as one join over the weeks it is planned for parallel workers, whose start
 # takes longer than all of it.
-_OF_QUERY = text(
-    """
-    SELECT ranked.* FROM unnest(CAST(:runs AS uuid[])) run CROSS JOIN LATERAL (
+_OF_QUERY = """
+    SELECT ranked.* FROM unnest(CAST(%(runs)s AS uuid[])) run CROSS JOIN LATERAL (
         SELECT r.* FROM job_query q
         JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
-        WHERE q.job_id = run AND q.standing_query = :name AND q.tenant_id = :tenant LIMIT 1
+        WHERE q.job_id = run AND q.standing_query = %(name)s AND q.tenant_id = %(tenant)s LIMIT 1
     ) ranked
-    """
-)
+"""
 _READABLE = ("published", "held")
 
 
@@ -55,7 +51,7 @@ def of_run(
 ) -> list[Named]:
     """The first rankings of a run, or that of one standing query."""
     binds = {"run": run_id, "tenant": tenant_id, "name": name, "limit": limit}
-    rows = connection.execute(_OF_RUN, binds)
+    rows = driver.rows(connection, _OF_RUN, binds)
     return [Named(row.standing_query, ranking_of(row)) for row in rows]
 
 
@@ -76,7 +72,8 @@ def of_query(
         page = runs.of_schedule(connection, tenant_id, schedule_id, before, limit)
         by_id = {run.run_id: run for run in page if run.state.value in _READABLE}
         binds = {"runs": list(by_id), "name": name, "tenant": tenant_id}
-        rankings = {row.job_id: ranking_of(row) for row in connection.execute(_OF_QUERY, binds)}
+        rows = driver.rows(connection, _OF_QUERY, binds)
+        rankings = {row.job_id: ranking_of(row) for row in rows}
         found += [Past(run, rankings[key]) for key, run in by_id.items() if key in rankings]
         if len(page) < limit:
             break

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -30,8 +30,7 @@ class Ask:
     order: Order
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One place of a ranking, from 1; `enhanced_at` is the first layer that fired, or None."""
 
     rank: int
@@ -269,6 +268,7 @@ def query_errors(connection: Connection, tenant_id: int, job_id: UUID) -> list[Q
 def ranking_of(row: Any) -> Ranking:
     """Of a row of the table."""
     places = zip(
+        range(1, len(row.scores) + 1),
         row.external_ids,
         row.content_ids,
         row.scores,
@@ -281,6 +281,6 @@ def ranking_of(row: Any) -> Ranking:
         row.cut_tokens or [0] * len(row.scores),
         strict=True,
     )
-    hits = tuple(Hit(rank, *place) for rank, place in enumerate(places, start=1))
+    hits = tuple(map(Hit._make, places))
     same = {name: getattr(row, name) for name in Ranking.__slots__ if name != "hits"}
     return Ranking(**same, hits=hits)
