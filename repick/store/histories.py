@@ -51,7 +51,7 @@ def of_run(
 ) -> list[Named]:
     """The first rankings of a run, or that of one standing query."""
     binds = {"run": run_id, "tenant": tenant_id, "name": name, "limit": limit}
-    rows = driver.rows(connection, _OF_RUN, binds)
+    rows = driver.rows(connection, _OF_RUN, binds, binary=True)
     return [Named(row.standing_query, ranking_of(row)) for row in rows]
 
 
@@ -72,7 +72,7 @@ def of_query(
         page = runs.of_schedule(connection, tenant_id, schedule_id, before, limit)
         by_id = {run.run_id: run for run in page if run.state.value in _READABLE}
         binds = {"runs": list(by_id), "name": name, "tenant": tenant_id}
-        rows = driver.rows(connection, _OF_QUERY, binds)
+        rows = driver.rows(connection, _OF_QUERY, binds, binary=True)
         rankings = {row.job_id: ranking_of(row) for row in rows}
         found += [Past(run, rankings[key]) for key, run in by_id.items() if key in rankings]
         if len(page) < limit:

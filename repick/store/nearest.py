@@ -146,4 +146,6 @@ def search(
         ef = min(1000, k if planned.filter is None else 4 * k)
         if ef > EF_SEARCH:
             connection.execute(text(f"SET LOCAL hnsw.ef_search = {ef}"))
-    return driver.rows(connection, _text(statement), {**where.binds, **binds}, Neighbour._make)
+    return driver.rows(
+        connection, _text(statement), {**where.binds, **binds}, Neighbour._make, binary=True
+    )

@@ -245,6 +245,7 @@ def read(
         "SELECT * FROM ranking WHERE job_id = %(job)s AND tenant_id = %(tenant)s"
         " AND query_no > %(after)s ORDER BY query_no LIMIT %(limit)s",
         {"job": job_id, "tenant": tenant_id, "after": after, "limit": limit},
+        binary=True,
     )
     return [ranking_of(row) for row in rows]
 
