@@ -18,7 +18,7 @@ from repick.store.jobs import JobView
 from repick.store.rankings import QueryError
 
 PAGE_QUERIES, PAGE_HITS = 100, 1000
-"""What a page holds at most. A hit is 250 bytes and 5 µs in which others wait for the interpreter."""
+"""What a page holds at most: a hit is 250 bytes, and 5 µs in which other requests wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,9 @@ _MODULES = {
 }
 
 
-WORKERS_NICENESS = 5
-"""On one machine models leave the cores to whoever submits or polls: a request's milliseconds."""
+WORKERS_NICENESS = 2
+"""On one machine models leave the cores to whoever submits or polls, a request's milliseconds; not
+by much, or loading a corpus keeps the encoder from its work (docs/performance.md)."""
 KEEPING_MEMORY = {
     name: str(256 * 1024 * 1024) for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 }

@@ -8,7 +8,7 @@ import pytest
 
 from repick.settings import Settings
 from repick.stack.addresses import Addresses
-from repick.stack.services import LocalSecrets, environment, services
+from repick.stack.services import WORKERS_NICENESS, LocalSecrets, environment, services
 
 DEMO = {
     "encoder": "demo/encoder",
@@ -72,4 +72,11 @@ def test_workers_keep_a_passs_memory_unless_told_otherwise(monkeypatch: pytest.M
 
 def test_workers_alone_leave_the_cores_to_others() -> None:
     found = {one.name: one.niceness for one in services({})}
-    assert found == {"api": 0, "coarse": 5, "fine": 5, "sweep": 0, "flower": 0}
+    assert found == {
+        "api": 0,
+        "coarse": WORKERS_NICENESS,
+        "fine": WORKERS_NICENESS,
+        "sweep": 0,
+        "flower": 0,
+    }
+    assert WORKERS_NICENESS > 0
