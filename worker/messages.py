@@ -92,6 +92,9 @@ class OwnMessages(Consumer):  # type: ignore[misc]
 
         return received
 
+    def on_send_event_buffered(self) -> None:
+        """Left to `EventsTogether`."""
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         try:
             super().on_connection_error_after_connected(exc)

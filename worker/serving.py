@@ -22,6 +22,7 @@ from repick.settings import Settings
 from repick.store.database import Connection, Database
 from repick.store.tenancy import Role
 from worker.device import Device
+from worker.events import EventsTogether
 from worker.heartbeat import heartbeat
 from worker.runtime import Runtime, owner_name
 
@@ -40,6 +41,7 @@ def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Run
     """
     app = make_app(settings.broker_url, queues)
     app.conf.worker_consumer = "worker.messages:OwnMessages"
+    app.steps["consumer"].add(EventsTogether)
     database = Database(settings.database_url, role=Role.SERVICE)
     registry = CollectorRegistry()
     figures = WorkerFigures(registry)
