@@ -19,9 +19,17 @@ class JobKind(StrEnum):
         return base if self is JobKind.INTERACTIVE else bulk_queue(base)
 
 
+_BULK = ".bulk"
+
+
 def bulk_queue(base: str) -> str:
     """The queue of work that gives way to interactive work on `base`."""
-    return f"{base}.bulk"
+    return f"{base}{_BULK}"
+
+
+def urgent_queue(queue: str) -> str | None:
+    """The queue to whose work that of `queue` gives way; None where it gives way to none."""
+    return queue.removesuffix(_BULK) if queue.endswith(_BULK) else None
 
 
 class JobState(StrEnum):

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, text
 
-from repick.jobs import PairFailure, PairScore, Slice
+from repick.jobs import PairFailure, PairScore, Slice, urgent_queue
 from repick.store import slices
 
 
@@ -67,29 +67,39 @@ class Verdict(StrEnum):
     GIVE_WAY = "give_way"  # an interactive slice waits for the same model, or a window closed
 
 
-_MAY_GO_ON = text(
+_HELD = text(
     """
-    SELECT coalesce(job.not_before > now(), false) OR s.queue LIKE '%.bulk' AND EXISTS (
-        SELECT FROM slice urgent JOIN job ON job.id = urgent.job_id
-        WHERE urgent.state = 'waiting' AND urgent.queue || '.bulk' = s.queue
-          AND job.finished_at IS NULL
-    ) AS give_way
+    SELECT coalesce(job.not_before > now(), false) AS window_closed, s.queue
     FROM slice s JOIN job ON job.id = s.job_id
     WHERE s.job_id = :job AND s.stage = :stage AND s.no = :no AND s.token = :token
       AND job.finished_at IS NULL
     """
+)
+_URGENT = text(
+    "SELECT EXISTS (SELECT FROM slice JOIN job ON job.id = slice.job_id"
+    " WHERE slice.state = 'waiting' AND slice.queue = :queue AND job.finished_at IS NULL)"
 )
 
 
 def may_go_on(connection: Connection, held: Slice) -> Verdict:
     """Whether the slice is still held, its job still runs and nothing urgent waits."""
     row = connection.execute(
-        _MAY_GO_ON,
-        {"job": held.job_id, "stage": held.stage, "no": held.no, "token": held.token},
+        _HELD, {"job": held.job_id, "stage": held.stage, "no": held.no, "token": held.token}
     ).first()
     if row is None:
         return Verdict.STOP
-    return Verdict.GIVE_WAY if row.give_way else Verdict.GO_ON
+    if row.window_closed or _urgent_waits(connection, row.queue):
+        return Verdict.GIVE_WAY
+    return Verdict.GO_ON
+
+
+def _urgent_waits(connection: Connection, queue: str) -> bool:
+    """Whether interactive work waits for the model of a bulk queue; never of another one.
+
+    It may be of any week, so the interactive, who come often, are spared the question.
+    """
+    urgent = urgent_queue(queue)
+    return bool(urgent and connection.execute(_URGENT, {"queue": urgent}).scalar_one())
 
 
 def commit_batch(

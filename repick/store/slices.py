@@ -41,28 +41,29 @@ class Dispatch:
 
 
 _FREE = """
-    s.job_id = :job AND s.stage = :stage
+    job.id = :job AND s.job_id = :job AND s.stage = :stage
     AND (s.state = 'waiting' OR (s.state = 'claimed' AND s.lease_until < now()))
     AND job.finished_at IS NULL AND coalesce(job.not_before <= now(), true)
     AND (CAST(:models AS bigint[]) IS NULL
          OR CASE s.stage WHEN 'retrieve' THEN job.encoder_id ELSE job.scorer_id END = ANY(:models))
 """
+# The id itself everywhere, not through a join: it says which week's partitions are looked at.
 _CLAIM = text(
     f"""
     WITH held AS (
         UPDATE slice SET state = 'claimed', token = :token, owner = :owner, attempts = attempts + 1,
             lease_until = now() + :lease, publish_at = now() + :lease, publishes = 0
-        WHERE (job_id, stage, no) = (
-            SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id
+        WHERE job_id = :job AND stage = :stage AND no = (
+            SELECT s.no FROM slice s CROSS JOIN job
             WHERE {_FREE} AND s.attempts BETWEEN :least AND :most
             ORDER BY s.no LIMIT 1 FOR UPDATE OF s SKIP LOCKED
         )
         RETURNING job_id, tenant_id, stage, no, first, last, token, attempts
     ), started AS (
         UPDATE job SET state = CAST(:state AS job_state), started_at = now()
-        FROM held WHERE job.id = held.job_id AND job.state = 'queued'
+        WHERE id = :job AND state = 'queued' AND EXISTS (SELECT FROM held)
     )
-    SELECT held.*, job.trace FROM held JOIN job ON job.id = held.job_id
+    SELECT held.*, job.trace FROM held CROSS JOIN job WHERE job.id = :job
     """
 )
 
@@ -115,7 +116,7 @@ def tried(
 
 
 _TRIED = text(
-    f"SELECT EXISTS (SELECT FROM slice s JOIN job ON job.id = s.job_id WHERE {_FREE}"
+    f"SELECT EXISTS (SELECT FROM slice s CROSS JOIN job WHERE {_FREE}"
     " AND s.attempts BETWEEN 1 AND :most)"
 )
 
