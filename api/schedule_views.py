@@ -145,6 +145,11 @@ class StandingRankingOut(RankingOut):
     standing_query: str | None
 
 
+class StandingRankingsOut(View):
+    items: list[StandingRankingOut]
+    next: str | None
+
+
 class LatestOut(View):
     """The latest run and its first rankings; `next` leads to the others of the same run."""
 

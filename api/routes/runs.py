@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
@@ -12,7 +13,6 @@ from fastapi import APIRouter, Depends, Query, Response
 from api import openapi
 from api.auth import Reader, Submitter
 from api.job_reads import calibration_of, page_size
-from api.job_views import job_path
 from api.pages import Cursor, Limit, next_link
 from api.routes.items import ItemId as QueryId
 from api.routes.schedules import ScheduleName, one_schedule
@@ -23,6 +23,7 @@ from api.schedule_views import (
     RunOut,
     RunsOut,
     StandingRankingOut,
+    StandingRankingsOut,
     schedule_path,
 )
 from api.schemas import MAX_ID_CHARS
@@ -30,7 +31,9 @@ from api.services import Services, services_of
 from api.views import View
 from repick.calibration import Map
 from repick.errors import Conflict, NotFound
-from repick.store import histories, runs
+from repick.store import histories, runs, schedules
+from repick.store.database import Connection
+from repick.store.histories import Named
 from repick.store.runs import Run
 
 router = APIRouter(tags=["schedules"])
@@ -44,12 +47,32 @@ OneQuery = Annotated[
 
 @router.get("/v1/runs/{run}", response_model=RunOut, responses=openapi.errors(404))
 def show_run(who: Reader, services: Serviced, run: UUID) -> RunOut:
-    """A run with its figures; its rankings are those of the job of the same id."""
+    """A run with its figures; `…/rankings` has its rankings."""
     with services.database.read() as connection:
         found = runs.by_id(connection, who.tenant_id, run)
     if found is None:
         raise no_run()
     return RunOut.of(found)
+
+
+@router.get(
+    "/v1/runs/{run}/rankings",
+    response_model=StandingRankingsOut,
+    responses=openapi.errors(400, 404),
+)
+def list_run_rankings(
+    who: Reader, services: Serviced, run: UUID, cursor: Cursor = None
+) -> Response:
+    """A run's rankings with the ids of their standing queries; what it has so far, if it runs."""
+    after = int(services.cursors.read(f"rankings.{run}", cursor)) if cursor is not None else -1
+    with services.database.read() as connection:
+        found = runs.by_id(connection, who.tenant_id, run)
+        one = found and schedules.by_id(connection, who.tenant_id, found.schedule_id)
+        if not found or not one:
+            raise no_run()
+        page, last = _ranking_page(connection, found, None, page_size(one.top_n), after)
+    shown, link = _shown(services, found, page, last)
+    return _json(StandingRankingsOut(items=shown, next=link))
 
 
 @router.get(
@@ -91,20 +114,35 @@ def show_latest(
         run = one.latest_run and runs.by_id(connection, who.tenant_id, one.latest_run)
         if not run:
             raise NotFound("no run was published yet", code="no_latest_run")
-        size = page_size(one.top_n)
-        page = histories.of_run(connection, who.tenant_id, run.run_id, query, size + 1)
+        page, last = _ranking_page(connection, run, query, page_size(one.top_n))
     if query is not None and not page:
         raise NotFound("the latest run has no ranking of this query", code="query_not_found")
-    link = None
-    if len(page) > size:
-        page = page[:size]
-        last = services.cursors.write(f"rankings.{run.run_id}", page[-1].ranking.query_no)
-        link = next_link(f"{job_path(run.run_id)}/rankings", cursor=last)
-    calibration = _calibration(services, who.tenant_id, run)
-    shown = [
-        StandingRankingOut.of(one.ranking, calibration, standing_query=one.name) for one in page
-    ]
+    shown, link = _shown(services, run, page, last)
     return _json(LatestOut(run=RunOut.of(run), rankings=shown, next=link))
+
+
+def _ranking_page(
+    connection: Connection, run: Run, query: str | None, size: int, after: int = -1
+) -> tuple[list[Named], int | None]:
+    """Rankings past query number `after`, and the last one's where there are more."""
+    page = histories.of_run(connection, run.tenant_id, run.run_id, query, size + 1, after)
+    if len(page) <= size:
+        return page, None
+    return page[:size], page[size - 1].ranking.query_no
+
+
+def _shown(
+    services: Services, run: Run, page: Sequence[Named], last: int | None
+) -> tuple[list[StandingRankingOut], str | None]:
+    """A page as it is answered, and the link to the next one of the same run."""
+    link = None
+    if last is not None:
+        cursor = services.cursors.write(f"rankings.{run.run_id}", last)
+        link = next_link(f"/v1/runs/{run.run_id}/rankings", cursor=cursor)
+    calibration = _calibration(services, run.tenant_id, run)
+    return [
+        StandingRankingOut.of(one.ranking, calibration, standing_query=one.name) for one in page
+    ], link
 
 
 @router.get(

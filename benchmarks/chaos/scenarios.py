@@ -11,6 +11,7 @@ import httpx
 
 from benchmarks.chaos.client import CORPUS, Client
 from benchmarks.chaos.function import POISON, poisoned
+from benchmarks.chaos.nights import nights
 from benchmarks.chaos.stack import FINE, Setup, Stack, running, wait_ready
 from benchmarks.chaos.steady import steady
 from benchmarks.report import Row
@@ -106,6 +107,7 @@ SCENARIOS: dict[str, tuple[Callable[[Stack, Client, int], list[Row]], int]] = {
     "sigterm": (sigterm, 20),
     "poison": (poison, 2),
     "one-key": (one_key, 50),
+    "nights": (nights, 10),
     "steady": (steady, 30),
 }
 """Each with how often it is done unless asked otherwise; `steady` counts minutes."""

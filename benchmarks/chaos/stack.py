@@ -214,7 +214,7 @@ def running(setup: Setup) -> Iterator[Stack]:
         servers = embedded.start(folder)
         try:
             with Proxy(urlsplit(servers.broker_url).port or 0) as proxy:
-                stack = Stack(folder, setup, servers, proxy, _key(servers))
+                stack = Stack(folder, setup, servers, proxy, _prepared(servers))
                 try:
                     stack.revive()
                     wait_ready(stack)
@@ -234,11 +234,19 @@ def wait_ready(stack: Stack, within_s: float = 240) -> None:
         time.sleep(0.1)
 
 
-def _key(servers: embedded.Servers) -> str:
+def tenant_key(servers: embedded.Servers, tenant: str) -> str:
+    """A new key of a tenant, which is made where it is not there."""
+    database = Database(servers.database_url)
+    with database.begin() as connection:
+        key = create_key(connection, ensure_tenant(connection, tenant), tenant)
+    database.close()
+    return key
+
+
+def _prepared(servers: embedded.Servers) -> str:
     migrate(servers.database_url)
     database = Database(servers.database_url)
     with database.begin() as connection:
         commits.create(connection)
-        key = create_key(connection, ensure_tenant(connection, "chaos"), "chaos")
     database.close()
-    return key
+    return tenant_key(servers, "chaos")

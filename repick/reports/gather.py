@@ -89,8 +89,12 @@ def _shown(
             continue
         picture, unshown = _picture(media, tenant_id, document, min(left, PICTURE_BYTES))
         left -= document.byte_length or 0 if picture else 0
-        shown.append(Shown(mover, (document.text or "")[:TEXT_CHARS], picture, unshown))
+        shown.append(Shown(mover, _cut(document.text or ""), picture, unshown))
     return shown
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 1] + "…"
 
 
 def _picture(

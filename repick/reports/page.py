@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from repick.errors import NotInstalled
 from repick.reports.gather import Report
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 720, 180, 44, 24
+WIDTH, HEIGHT, LEFT, BOTTOM = 720, 200, 66, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Line:
 
     name: str
     colour: str
+    """Of the page's own, by name: it has another in the dark."""
+    dashed: bool
     parts: Sequence[str]
     dots: Sequence[tuple[float, float, str]]
 
@@ -26,8 +28,8 @@ class Line:
 class Plot:
     lines: Sequence[Line]
     ticks: Sequence[tuple[float, str]]
-    first: datetime
-    last: datetime
+    first: str
+    last: str
 
 
 def html(report: Report) -> str:
@@ -46,6 +48,7 @@ def html(report: Report) -> str:
     environment.filters["share"] = lambda value: "–" if value is None else f"{value:.1%}"
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.3f}"
     environment.filters["seconds"] = _seconds
+    environment.filters["reason"] = _reason
     template = environment.get_template("run.html.jinja")
     size = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "bottom": BOTTOM}
     return template.render(report=report, run=report.run, plot=plot(report), size=size)
@@ -54,22 +57,35 @@ def html(report: Report) -> str:
 def _seconds(value: float | None) -> str:
     if value is None:
         return "–"
-    minutes, seconds = divmod(value, 60)
-    return f"{int(minutes)} min {seconds:.0f} s" if minutes else f"{seconds:.1f} s"
+    if value < 59.95:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes} min {seconds} s"
+
+
+def _reason(one: Mapping[str, Any]) -> str:
+    """What a reason says beside its code: a figure, a sentence, or nothing."""
+    if "value" in one:
+        return f"{one['value']:.3f}"
+    if "queries_without_ranking" in one:
+        return f"{one['queries_without_ranking']:,} of the queries without a ranking"
+    return str(one.get("detail") or "")
 
 
 def plot(report: Report) -> Plot | None:
     """Churn over the runs; None where fewer than two were compared."""
     past = report.history
     series = (
-        ("documents that entered", "#1b7f4d", [one.churn for one in past]),
-        ("another first place", "#8a5a00", [one.top1_churn for one in past]),
+        ("documents that entered", "entered", False, [one.churn for one in past]),
+        ("another first place", "first", True, [one.top1_churn for one in past]),
     )
-    known = [value for _, _, values in series for value in values if value is not None]
+    known = [value for *_, values in series for value in values if value is not None]
     if len([one for one in past if one.churn is not None]) < 2:
         return None
     top = max(0.05, *known)
-    labels = [f"{one.tick:%Y-%m-%d}" for one in past]
+    days = {one.tick.date() for one in past}
+    form = "%Y-%m-%d" if len(days) == len(past) else "%Y-%m-%d %H:%M"
+    labels = [one.tick.strftime(form) for one in past]
     step = (WIDTH - LEFT - 10) / max(1, len(past) - 1)
 
     def height(value: float) -> float:
@@ -79,16 +95,17 @@ def plot(report: Report) -> Plot | None:
         Line(
             name,
             colour,
+            dashed,
             [
                 " ".join(f"{x},{y}" for x, y, _ in part)
                 for part in _parts(values, labels, step, height)
             ],
             [dot for part in _parts(values, labels, step, height) for dot in part],
         )
-        for name, colour, values in series
+        for name, colour, dashed, values in series
     ]
     ticks = [(height(top * share), f"{top * share:.1%}") for share in (0, 0.5, 1)]
-    return Plot(lines, ticks, past[0].tick, past[-1].tick)
+    return Plot(lines, ticks, labels[0], labels[-1])
 
 
 def _parts(

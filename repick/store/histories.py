@@ -32,6 +32,7 @@ _OF_RUN = """
     JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
     WHERE q.job_id = %(run)s AND q.tenant_id = %(tenant)s
       AND (CAST(%(name)s AS text) IS NULL OR q.standing_query = %(name)s)
+      AND q.query_no > %(after)s
     ORDER BY q.query_no LIMIT %(limit)s
 """
 # Each run by itself: as one join over the weeks it is planned for parallel workers, whose start
@@ -47,10 +48,15 @@ _READABLE = ("published", "held")
 
 
 def of_run(
-    connection: Connection, tenant_id: int, run_id: UUID, name: str | None, limit: int
+    connection: Connection,
+    tenant_id: int,
+    run_id: UUID,
+    name: str | None,
+    limit: int,
+    after: int = -1,
 ) -> list[Named]:
-    """The first rankings of a run, or that of one standing query."""
-    binds = {"run": run_id, "tenant": tenant_id, "name": name, "limit": limit}
+    """A run's rankings by query number, those past `after`, or that of one standing query."""
+    binds = {"run": run_id, "tenant": tenant_id, "name": name, "limit": limit, "after": after}
     rows = driver.rows(connection, _OF_RUN, binds, binary=True)
     return [Named(row.standing_query, ranking_of(row)) for row in rows]
 

@@ -58,6 +58,14 @@ def tenant(stack: Stack) -> Tenant:
     return tenant
 
 
+@pytest.fixture(scope="module")
+def calm(stack: Stack) -> Tenant:
+    """Another tenant of the same items, whom nothing happens to; no score is shared with it."""
+    tenant = stack.client("calm")
+    tenant.load("demo", items(40))
+    return tenant
+
+
 def test_queries_of_every_kind_are_ranked(tenant: Tenant) -> None:
     picture = next(one.image for one in scene_items() if one.image)
     job = tenant.submit(
@@ -157,18 +165,15 @@ def test_cancelled_job_stops_within_a_batch(stack: Stack, tenant: Tenant) -> Non
     assert tenant.http.post(f"/v1/jobs/{job}/cancel").status_code == 409
 
 
-def test_rankings_are_the_same_whatever_was_killed(stack: Stack, tenant: Tenant) -> None:
-    """Workers are killed (-9) at several points of a job and the broker is wiped under it.
-
-    The undisturbed run is another tenant's, with whom no score is shared.
-    """
+def test_rankings_are_the_same_whatever_was_killed(
+    stack: Stack, tenant: Tenant, calm: Tenant
+) -> None:
+    """Workers are killed (-9) at several points of a job and the broker is wiped under it."""
     ask: dict[str, Any] = {
         "corpus": "demo",
         "queries": [{"text": f"kill the worker {n}"} for n in range(6)],
         "k": 40,
     }
-    calm = stack.client("calm")
-    calm.load("demo", items(40))
     expected = calm.finished(calm.submit(**ask))
     assert expected["progress"]["pairs_done"] == 240
 
@@ -216,9 +221,10 @@ def latest(tenant: Tenant, run: str) -> dict[str, Any]:
     return until(ask, 240, "the run to be the latest")
 
 
-def test_nightly_run_is_the_same_whatever_was_killed(stack: Stack, tenant: Tenant) -> None:
+def test_nightly_run_is_the_same_whatever_was_killed(
+    stack: Stack, tenant: Tenant, calm: Tenant
+) -> None:
     """At 10, 50 and 90 % of it; the undisturbed run is another tenant's."""
-    calm = stack.client("calm")
     expected = latest(calm, nightly_run(calm))
     stack.hold_after(12)
     run = nightly_run(tenant)

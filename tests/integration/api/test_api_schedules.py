@@ -200,6 +200,7 @@ def test_held_run_becomes_the_latest_when_confirmed(tenant: Tenant, corpus: str)
     nightly.settle_ended(tenant.database)
     held = tenant.http.get(f"/v1/runs/{begun['id']}").json()
     assert (held["state"], held["reasons"][0]["code"]) == ("held", "partial")
+    assert "partial" in tenant.http.get(f"/v1/runs/{begun['id']}/report").raise_for_status().text
     path = f"/v1/schedules/nightly/runs/{begun['id']}/confirm"
     assert tenant.http.post(path).json()["state"] == "published"
     assert tenant.http.get("/v1/schedules/nightly").json()["latest"] == begun["id"]
