@@ -10,7 +10,7 @@ import typer
 from rich.table import Column, Table
 
 from repick.cli.connect import AsJson, Key, Url, client
-from repick.cli.output import console, print_json
+from repick.cli.output import console, errors, print_json
 
 app = typer.Typer(no_args_is_help=True, help="Rank a corpus's standing queries every night.")
 
@@ -117,9 +117,13 @@ def latest(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Print the latest run and its rankings as JSON."""
+    """Print the latest run and its first rankings as JSON; `repick run export` writes all."""
     with client(url, key) as api:
-        print_json(api.schedules.latest(name, query))
+        found = api.schedules.latest(name, query)
+    print_json(found)
+    if found["next"]:
+        shown, run = len(found["rankings"]), found["run"]["id"]
+        errors.print(f"The first {shown} rankings; all of them: repick run export {run}")
 
 
 @app.command()

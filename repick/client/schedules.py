@@ -83,9 +83,22 @@ class Schedules:
         return self._json("GET", f"/v1/runs/{quote(run, safe='')}")
 
     def latest(self, name: str, query: str | None = None) -> Json:
-        """The latest published run with its first rankings, or with one query's."""
+        """The latest published run with its first rankings, or with one query's.
+
+        Where its `next` is not None, `rankings` of the run's id gives them all.
+        """
         wanted = {"query": query} if query is not None else None
         return self._json("GET", f"{_path(name)}/latest", query=wanted)
+
+    def rankings(self, run: str) -> Iterator[Json]:
+        """All rankings of a run, with the ids of their standing queries."""
+        page = self._json("GET", f"/v1/runs/{quote(run, safe='')}/rankings")
+        while True:
+            for one in page["items"]:
+                yield dict(one)
+            if page["next"] is None:
+                return
+            page = self._json("GET", page["next"])
 
     def history(self, name: str, query: str, limit: int = 30) -> Sequence[Json]:
         """A standing query's last rankings, the newest tick first."""

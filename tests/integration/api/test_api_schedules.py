@@ -293,6 +293,8 @@ def test_client_and_command_line(
     with Client(base_url, tenant.key) as client:
         assert [one["name"] for one in client.schedules.all()] == ["nightly"]
         assert client.schedules.history("nightly", "cups")[0]["run"] == begun
+        every = list(client.schedules.rankings(begun))
+        assert every == client.schedules.latest("nightly")["rankings"]
         with pytest.raises(ApiError, match="not held"):
             client.schedules.confirm("nightly", begun)
     typed("schedule", "change", "nightly", '{"k": 3}')
