@@ -44,7 +44,9 @@ types: $(READY) ## mypy, strict
 audit: $(READY) ## published flaws of what is installed, from the network as well
 	$(BIN)/pytest -q tests/unit/test_dependencies.py
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) pip-audit
-	$(BIN)/python -m pip_audit --skip-editable --local
+	@$(BIN)/python -m pip list --local --exclude-editable --format=freeze >$(VENV)/installed.txt
+	@sed 's/+.*//' $(VENV)/installed.txt >$(VENV)/audited.txt # advisories know no local builds
+	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r $(VENV)/audited.txt
 
 format: $(READY) ## what ruff can put right by itself
 	$(BIN)/ruff check --fix-only .

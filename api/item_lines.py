@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from api import strict_json
-from api.payload import validate
-from api.problems import HttpError
+from api import payload
 from api.schemas import ItemRequest, ItemsRequest
 from repick.errors import InvalidField
 
@@ -14,19 +12,8 @@ def parse_lines(body: bytes) -> ItemsRequest:
 
     Raises what strict_json and `validate` raise, with the number of the line, from 1.
     """
-    items = [_item(line, no) for no, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
+    items = payload.parse_lines(body, ItemRequest)
     if not items:
         raise InvalidField("body", "there is no item", code="missing_field")
     # Every line is validated; how many there are is bounded by the body's cap alone.
     return ItemsRequest.model_construct(items=items)
-
-
-def _item(line: bytes, no: int) -> ItemRequest:
-    try:
-        value = strict_json.parse(line)
-    except HttpError as exc:
-        raise HttpError(exc.status, exc.code, f"line {no}: {exc.detail}") from exc
-    except InvalidField as exc:
-        field = f"lines[{no}].{exc.field}".removesuffix(".body")
-        raise InvalidField(field, exc.detail, code=exc.code) from exc
-    return validate(value, ItemRequest, f"lines[{no}].")

@@ -57,9 +57,7 @@ def job(body: bytes, most: int) -> JobRequest:
 
 def _parse(no: int, line: bytes, path: str) -> Any:
     try:
-        return strict_json.parse(line)
-    except HttpError as exc:
-        raise HttpError(exc.status, exc.code, f"line {no}: {exc.detail}") from exc
+        return strict_json.parse_line(line, no)
     except InvalidField as exc:
         inner = "" if exc.field == "body" else exc.field
         field = f"{path}.{inner}" if path and inner else path or inner or "body"

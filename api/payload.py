@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import strict_json
 from api.problems import HttpError, InvalidFields, validation_errors
+from repick.errors import InvalidField
 
 Model = TypeVar("Model", bound=BaseModel)
 SMALL_BODY = 16 * 1024
@@ -65,6 +66,21 @@ def is_small(request: Request) -> bool:
 
 def parse(body: bytes, model: type[Model]) -> Model:
     return validate(strict_json.parse(body), model)
+
+
+def parse_lines(body: bytes, model: type[Model]) -> list[Model]:
+    """A value a line, blank ones left out; errors give the number of the line, from 1."""
+    lines = enumerate(body.split(b"\n"), start=1)
+    return [_parse_line(line, no, model) for no, line in lines if line.strip()]
+
+
+def _parse_line(line: bytes, no: int, model: type[Model]) -> Model:
+    try:
+        value = strict_json.parse_line(line, no)
+    except InvalidField as exc:
+        field = f"lines[{no}].{exc.field}".removesuffix(".body")
+        raise InvalidField(field, exc.detail, code=exc.code) from exc
+    return validate(value, model, f"lines[{no}].")
 
 
 def validate(value: object, model: type[Model], prefix: str = "") -> Model:

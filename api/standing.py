@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api import strict_json
+from api import payload
 from api.drafts import Draft, check_metadata, keep_media, verified
 from api.ingest import known_corpus, no_corpus
-from api.payload import validate
-from api.problems import HttpError
 from api.schedule_schemas import StandingQueriesRequest, StandingQueryRequest
 from api.schemas import addressable
 from api.services import Services
@@ -29,21 +27,10 @@ class QueryDraft:
 
 def parse_lines(body: bytes) -> StandingQueriesRequest:
     """A query a line. Raises what strict_json and `validate` raise, with the line's number."""
-    queries = [_line(line, no) for no, line in enumerate(body.split(b"\n"), 1) if line.strip()]
+    queries = payload.parse_lines(body, StandingQueryRequest)
     if not queries:
         raise InvalidField("body", "there is no query", code="missing_field")
     return StandingQueriesRequest.model_construct(queries=queries)
-
-
-def _line(line: bytes, no: int) -> StandingQueryRequest:
-    try:
-        value = strict_json.parse(line)
-    except HttpError as exc:
-        raise HttpError(exc.status, exc.code, f"line {no}: {exc.detail}") from exc
-    except InvalidField as exc:
-        field = f"lines[{no}].{exc.field}".removesuffix(".body")
-        raise InvalidField(field, exc.detail, code=exc.code) from exc
-    return validate(value, StandingQueryRequest, f"lines[{no}].")
 
 
 def check(request: StandingQueriesRequest, settings: Settings) -> list[QueryDraft]:

@@ -17,8 +17,8 @@ MAX_VALUES = 500_000
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
-def parse(body: bytes) -> Any:
-    """The JSON value of a body.
+def parse(body: bytes, *, one_line: bool = False) -> Any:
+    """The JSON value of a body; of one that is one line, an error gives the column alone.
 
     Raises HttpError 413 `too_many_values`, 400 `invalid_utf8`, `invalid_json`, `duplicate_key` or
     `too_deep`, and InvalidField with `invalid_number` (NaN, infinite, or too long to read) or
@@ -29,9 +29,17 @@ def parse(body: bytes) -> Any:
     except UnicodeDecodeError as exc:
         raise HttpError(400, "invalid_utf8", "the body is not UTF-8") from exc
     _count(text)
-    value = _load(text)
+    value = _load(text, one_line)
     _check(value)
     return value
+
+
+def parse_line(line: bytes, no: int) -> Any:
+    """As `parse`, a line of many: the sentence of an HttpError begins with its number."""
+    try:
+        return parse(line.rstrip(b"\r\n"), one_line=True)
+    except HttpError as exc:
+        raise HttpError(exc.status, exc.code, f"line {no}: {exc.detail}") from exc
 
 
 def _count(text: str) -> None:
@@ -50,7 +58,7 @@ def _values(text: str, start: int, end: int) -> int:
     return sum(text.count(sign, start, end) for sign in "[{,")
 
 
-def _load(text: str) -> Any:
+def _load(text: str, one_line: bool) -> Any:
     try:
         return json.loads(
             text,
@@ -61,7 +69,8 @@ def _load(text: str) -> Any:
     except RecursionError as exc:
         raise HttpError(400, "too_deep", f"JSON is nested over {MAX_DEPTH} deep") from exc
     except json.JSONDecodeError as exc:
-        detail = f"not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}"
+        line = "" if one_line else f"line {exc.lineno}, "
+        detail = f"not JSON: {exc.msg} at {line}column {exc.colno}"
         raise HttpError(400, "invalid_json", detail) from exc
     except ValueError as exc:  # an integer of thousands of digits
         raise InvalidField("body", "a number is too long", code="invalid_number") from exc

@@ -40,7 +40,8 @@ from repick.stack import Addresses, run_stack
 
 CORPUS = "end-to-end"
 REPEATS = 5
-LARGE_K, SMALL_K, AT_ONCE = 200, 20, 50
+LARGE_K, SMALL_K = 200, 20
+AT_ONCE, QUICK_AT_ONCE = 50, 15
 GOAL = 0.9
 
 Asked = tuple[str, int]
@@ -123,16 +124,16 @@ def _complete(job: Job) -> Job:
     return job
 
 
-def through_service(client: Client, alone: Alone, repeats: int) -> Rounds:
+def through_service(client: Client, alone: Alone, repeats: int, at_once: int) -> Rounds:
     items, texts = collection()
     service, fresh = Service(client, _fine_worker(), alone), iter(texts)
     service.load(items)
     large = [[(next(fresh), LARGE_K)] for _ in range(repeats + 1)]
-    small = [[(next(fresh), SMALL_K) for _ in range(AT_ONCE)] for _ in range(repeats)]
+    small = [[(next(fresh), SMALL_K) for _ in range(at_once)] for _ in range(repeats)]
     return {
         # The first round is not counted: it sees every picture, and learns the device's pace.
         f"one_job_k{LARGE_K}": [service.round(asked) for asked in large][1:],
-        f"{AT_ONCE}_jobs_at_once": [service.round(asked) for asked in small],
+        f"{at_once}_jobs_at_once": [service.round(asked) for asked in small],
     }
 
 
@@ -153,18 +154,19 @@ def report(rounds: Rounds) -> Iterator[Row]:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one round of each instead of five")
+    parser.add_argument("--quick", action="store_true", help="one round of each, of fewer jobs")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--threads", type=int, help="of the model; all cores but one unless given")
     options = parser.parse_args(arguments)
     threads = options.threads or os.environ.get("OMP_NUM_THREADS") or _threads()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the stack's own workers have it
+    sizes = (1, QUICK_AT_ONCE) if options.quick else (REPEATS, AT_ONCE)
     rounds: dict[str, Sequence[Round]] = {}
 
     def ask(addresses: Addresses) -> int:
         with Client(addresses.api_url, addresses.api_key) as client, scorer_alone() as alone:
-            rounds.update(through_service(client, alone, 1 if options.quick else REPEATS))
+            rounds.update(through_service(client, alone, *sizes))
         return 0
 
     with tempfile.TemporaryDirectory(prefix="repick-end-to-end-") as name:

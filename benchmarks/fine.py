@@ -27,6 +27,7 @@ from benchmarks.fine_report import Measured, Setting, report
 from benchmarks.fine_shapes import SHAPES, make_model
 from benchmarks.fine_ways import (
     ENHANCED,
+    FIRST_TOKENS,
     Way,
     cold,
     library_attention,
@@ -108,7 +109,15 @@ def measure(bench: Bench, load: workloads.Workload) -> Measured:
         abs(a - b) for way in ("cold", "warm") for a, b in zip(margins[way], plain, strict=True)
     )
     seconds = {way: statistics.median(values) for way, values in times.items()}
-    return Measured(load, seconds, difference, statistics.pstdev(plain))
+    theirs = _to_theirs(bench, load, margins["cross_encoder"]) if bench.cross.encoder else None
+    return Measured(load, seconds, difference, statistics.pstdev(plain), theirs)
+
+
+def _to_theirs(bench: Bench, load: workloads.Workload, margins: Sequence[float]) -> float:
+    """The largest difference of our margins to the CrossEncoder's, of the tokens that it reads."""
+    part = load.first(len(margins))
+    mine = ours(bench.engine, part, labels=FIRST_TOKENS)
+    return max(abs(a - b) for a, b in zip(mine, margins, strict=True))
 
 
 def _timed(bench: Bench, way: Way, load: workloads.Workload) -> tuple[float, list[float]]:

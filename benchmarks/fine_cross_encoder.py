@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.fine_ways import LABELS, features
+from benchmarks.fine_ways import FIRST_TOKENS, features
 from benchmarks.fine_workloads import Workload
 
 
@@ -71,5 +71,6 @@ def _encoder(model: Any, device: torch.device) -> Any:
         def save(self, output_path: str, *_: Any, **__: Any) -> None:
             raise NotImplementedError
 
-    head = LogitScore(LABELS.ids[0][0], LABELS.ids[1][0])
+    (yes,), (no,) = FIRST_TOKENS.ids
+    head = LogitScore(yes, no)
     return CrossEncoder(modules=[Prompts(), head], device=str(device))

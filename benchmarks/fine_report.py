@@ -38,6 +38,8 @@ class Measured:
     seconds: dict[str, float]
     difference: float
     spread: float
+    to_cross_encoder: float | None = None
+    """The largest difference to the CrossEncoder's margins, where that runs."""
 
     def ratio(self, way: str, over: str = "naive") -> float:
         return self.seconds[over] / self.seconds[way]
@@ -100,11 +102,18 @@ def _quality(setting: Setting, found: Sequence[Measured]) -> list[Row]:
         Row("enhancement_overhead", statistics.median(costs), "share", limit, "<="),
         Row("largest_margin_difference", worst.difference, "", goal, "<=" if goal else None),
         Row("margin_std", worst.spread, ""),
+        *_to_cross_encoder(found, goal),
         *(
             Row(f"{one.load.name}_naive_padding", _padding(setting, one.load), "share")
             for one in found
         ),
     ]
+
+
+def _to_cross_encoder(found: Sequence[Measured], goal: float | None) -> list[Row]:
+    seen = [one.to_cross_encoder for one in found if one.to_cross_encoder is not None]
+    name = "largest_cross_encoder_difference"
+    return [Row(name, max(seen), "", goal, "<=" if goal else None)] if seen else []
 
 
 def _sees(one: Measured) -> bool:

@@ -21,6 +21,8 @@ from worker.fine.prompts import Prompt
 from worker.fine.readout import Labels
 
 LABELS = Labels(("A", "B"), ((32, 362), (33, 425)))
+FIRST_TOKENS = Labels(("A", "B"), ((32,), (33,)))
+"""What the CrossEncoder's head reads: a token a label, where ours sums up to several."""
 SPEC = ScorerSpec("benchmark", "random", "0", "0", Readout.CHOICE, enhancement=None)
 ENHANCED = replace(SPEC, enhancement=Enhancement())
 
@@ -107,8 +109,10 @@ def _one(model: Any, device: torch.device, load: Workload, no: int) -> list[floa
     return _margin(model(**inputs, use_cache=False).logits[:, -1]).tolist()
 
 
-def ours(engine: Engine, load: Workload, spec: ScorerSpec = SPEC) -> list[float]:
-    readings = engine.read([(one,) for one in load.prompts], load.images, [LABELS], spec)
+def ours(
+    engine: Engine, load: Workload, spec: ScorerSpec = SPEC, labels: Labels = LABELS
+) -> list[float]:
+    readings = engine.read([(one,) for one in load.prompts], load.images, [labels], spec)
     return [one.label_logits[0] - one.label_logits[1] for (one,) in readings]
 
 

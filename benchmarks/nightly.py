@@ -44,7 +44,7 @@ class Sizes:
     order_documents: int
 
 
-FULL, QUICK = Sizes(500, 200, 40, 48), Sizes(30, 20, 8, 16)
+FULL, QUICK = Sizes(500, 200, 40, 48), Sizes(30, 35, 5, 12)
 
 
 @dataclass(slots=True)
@@ -200,7 +200,7 @@ def through_the_service(sizes: Sizes) -> list[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="120 documents, 20 queries")
+    parser.add_argument("--quick", action="store_true", help="120 documents, 35 queries")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     sizes = QUICK if args.quick else FULL

@@ -1,6 +1,7 @@
-"""`python -m benchmarks.chaos [--seed N] [--minutes M] [--json F] [--break WHAT [--control]]`.
+"""`python -m benchmarks.chaos [--seed N] [--minutes M] [--json F] [--only FAULT]`.
 
-Or `python -m benchmarks.chaos scenario NAME [--times N]`: one question at a time.
+With `--break WHAT [--control]` in place of `--only` something is broken on purpose; with
+`scenario NAME [--times N]` it is one question at a time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.chaos.client import Load
+from benchmarks.chaos.plan import COUNTS, only
 from benchmarks.chaos.run import Outcome, run, run_broken
 from benchmarks.chaos.scenarios import SCENARIOS, scenario
 from benchmarks.chaos.stack import Setup
@@ -29,8 +31,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--minutes", type=float, help="2, with --break fencing 1")
     parser.add_argument("--jobs", type=int, default=0, help="50 a minute unless given")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--break", dest="broken", choices=("fencing", "sweep"), default="")
     parser.add_argument("--control", action="store_true", help="--break's run, nothing broken")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--only", choices=sorted(COUNTS), help="as often as in the long run")
+    one.add_argument("--break", dest="broken", choices=("fencing", "sweep"), default="")
     parser.add_argument("what", nargs="?", choices=("storm", "scenario"), default="storm")
     parser.add_argument("name", nargs="?", choices=sorted(SCENARIOS))
     parser.add_argument("--times", type=int, default=0, help="of a scenario")
@@ -49,7 +53,8 @@ def main(argv: list[str]) -> int:
         outcome = run_broken(asked.broken, load, scale, control=asked.control)
         name = f"chaos-with{'' if asked.control else 'out'}-{asked.broken}"
     else:
-        outcome, name = run(Setup(), load, scale), "chaos"
+        faults = only(asked.only, load.seed, load.seconds) if asked.only else None
+        outcome, name = run(Setup(), load, scale, faults=faults), "chaos"
     print(outcome.table())
     missed = _report(name, outcome.rows(), asked.json, quick=quick)
     if asked.broken and not asked.control:

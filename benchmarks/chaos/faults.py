@@ -7,14 +7,16 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import text
 
 from benchmarks.chaos.commits import LATE, ask_for_late
 from benchmarks.chaos.function import poisoned
+from benchmarks.chaos.proxy import Proxy
 from benchmarks.chaos.stack import FINE, Death, Stack
 from repick.errors import Unavailable
 from repick.jobs import Stage
@@ -25,6 +27,8 @@ from worker.device import EXIT_DEADLINE
 
 Held = tuple[str, str, int, str]
 """A slice as its worker held it: job, stage, number, owner."""
+SLOW_S = 5.0
+"""How long the way to a server stays slow."""
 LOSS_S = 15.0
 """How long a loss of messages waits for one to lose."""
 
@@ -54,17 +58,19 @@ class Injector:
             name = self._busy() if target == "fine" else target
             (self._kill if action == "kill" else self._stall)(name, kind)
             return
-        {
+        actions: Mapping[str, Callable[[], None]] = {
             "restart broker": self.stack.restart_broker,
             "reset broker": self.stack.proxy.reset,
             "lose messages": self._begin_loss,
             "wipe broker": self.stack.flush_broker,
             "silence broker": self.stack.proxy.silence,
-            "slow broker": self._slow,
+            "slow broker": partial(self._slow, self.stack.proxy, (0.2, 0.2)),
+            "slow postgres": partial(self._slow, self.stack.postgres_proxy, (0.05, 0.5)),
             "postgres immediate": self.stack.stop_postgres_at_once,
             "stray messages": self._stray,
             LATE: self._ask_for_late,
-        }[kind]()
+        }
+        actions[kind]()
 
     def step(self) -> None:
         """To be called again and again: ends stalls, revives, and looks after orphans."""
@@ -159,12 +165,12 @@ class Injector:
                 process.send_signal(signal.SIGCONT)
         self._stalls = asleep
 
-    def _slow(self) -> None:
-        self.stack.proxy.delay_s = 0.2
-        self._later.append((time.monotonic() + 5, self._fast))
+    def _slow(self, proxy: Proxy, delay_s: tuple[float, float]) -> None:
+        proxy.delay_s = delay_s
+        self._later.append((time.monotonic() + SLOW_S, partial(self._fast, proxy)))
 
-    def _fast(self) -> None:
-        self.stack.proxy.delay_s = 0.0
+    def _fast(self, proxy: Proxy) -> None:
+        proxy.delay_s = (0.0, 0.0)
 
     def _ask_for_late(self) -> None:
         ask_for_late(self.stack.folder)

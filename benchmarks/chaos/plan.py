@@ -22,6 +22,7 @@ COUNTS = {
     "stall fine": 20,
     "stray messages": 3,
     LATE: 5,
+    "slow postgres": 5,
 }
 """Those of the long run; a shorter one scales them, one of each kind at least."""
 
@@ -40,3 +41,8 @@ def schedule(seed: int, seconds: float, scale: float) -> list[Fault]:
         (Fault(chance.uniform(0.05, 1) * seconds, kind) for kind in kinds),
         key=lambda fault: fault.at_s,
     )
+
+
+def only(kind: str, seed: int, seconds: float) -> list[Fault]:
+    """The faults of one kind, of the long run's schedule, in this time."""
+    return [fault for fault in schedule(seed, seconds, 1) if fault.kind == kind]

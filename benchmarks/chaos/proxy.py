@@ -1,23 +1,26 @@
-"""A small TCP proxy in front of the broker: delays, and connections that end or fall silent."""
+"""A small TCP proxy in front of a server: delays, and connections that end or fall silent."""
 
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 
 
 class Proxy:
     """Forwards a loopback port to another; a context manager."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, sleep: Callable[[float], None] = time.sleep) -> None:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        self.delay_s = 0.0
-        """Each chunk waits so long before it goes on."""
+        self.delay_s = (0.0, 0.0)
+        """Each chunk, either way, waits a time between these two before it goes on."""
+        self._sleep = sleep
         self._silenced_before = -1.0
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, name="proxy", daemon=True)
@@ -66,7 +69,7 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, opened: float) -> None:
         with contextlib.suppress(OSError):  # either end went away, which ends the other
             while data := source.recv(65536):
-                time.sleep(self.delay_s)
+                self._sleep(random.uniform(*self.delay_s))
                 if opened > self._silenced_before:
                     sink.sendall(data)
         if opened > self._silenced_before:  # the others stay open until the proxy ends

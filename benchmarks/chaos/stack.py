@@ -71,6 +71,9 @@ class Stack:
     setup: Setup
     servers: embedded.Servers
     proxy: Proxy
+    """On everybody's way to the broker."""
+    postgres_proxy: Proxy
+    """On the workers' way to Postgres."""
     key: str
     api_port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -184,11 +187,12 @@ class Stack:
                 process.wait()
 
     def _variables(self, name: str) -> dict[str, str]:
-        setup, address = self.setup, urlsplit(self.servers.broker_url)
-        broker = f"redis://:{address.password}@127.0.0.1:{self.proxy.port}/0"
+        setup, database = self.setup, self.servers.database_url
         return {
-            "REPICK_DATABASE_URL": self.servers.database_url,
-            "REPICK_BROKER_URL": broker,
+            "REPICK_DATABASE_URL": (
+                _through(self.postgres_proxy, database) if name in WORKERS else database
+            ),
+            "REPICK_BROKER_URL": _through(self.proxy, self.servers.broker_url),
             "REPICK_DATA_DIR": str(self.folder),
             "REPICK_SECRET": "chaos",
             "REPICK_API_PORT": str(self.api_port),
@@ -213,8 +217,8 @@ def running(setup: Setup) -> Iterator[Stack]:
         folder.chmod(0o711)  # as root, Postgres runs as another user
         servers = embedded.start(folder)
         try:
-            with Proxy(urlsplit(servers.broker_url).port or 0) as proxy:
-                stack = Stack(folder, setup, servers, proxy, _prepared(servers))
+            with _before(servers.broker_url) as broker, _before(servers.database_url) as database:
+                stack = Stack(folder, setup, servers, broker, database, _prepared(servers))
                 try:
                     stack.revive()
                     wait_ready(stack)
@@ -232,6 +236,14 @@ def wait_ready(stack: Stack, within_s: float = 240) -> None:
             logs = "\n".join(tail(stack.folder / f"{one}.log") for one in stack.names)
             raise Unavailable(f"not ready after {within_s:g} s:\n{logs}")
         time.sleep(0.1)
+
+
+def _before(url: str) -> Proxy:
+    return Proxy(urlsplit(url).port or 0)
+
+
+def _through(proxy: Proxy, url: str) -> str:
+    return url.replace(f":{urlsplit(url).port}/", f":{proxy.port}/")
 
 
 def tenant_key(servers: embedded.Servers, tenant: str) -> str:

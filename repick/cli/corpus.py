@@ -18,7 +18,7 @@ from rich.progress import (
 from repick.cli.connect import AsJson, Key, Url, client
 from repick.cli.output import console, corpus_table, errors, print_json
 from repick.client import Corpus, PutResult
-from repick.loading import Journal, Loaded, open_source
+from repick.loading import Journal, Loaded, PassedOver, open_source
 from repick.loading import load as run_load
 from repick.loading.sources import read_lines
 from repick.settings import read_settings
@@ -180,8 +180,18 @@ def _finish(done: PutResult | Loaded, as_json: bool) -> None:
         skipped = done.skipped if isinstance(done, Loaded) else 0
         before = f", {skipped} sent before" if skipped else ""
         console.print(f"{done.stored} stored, {done.unchanged} unchanged{before}")
+        if isinstance(done, Loaded) and done.passed_over.files:
+            line = _named(done.passed_over)
+            errors.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         for failure in done.failed:
             line = f"{failure.id}: {failure.code} ({failure.detail})"
             errors.print(line, style="red", markup=False, highlight=False)
     if done.failed:
         raise typer.Exit(1)
+
+
+def _named(passed_over: PassedOver) -> str:
+    names, rest = ", ".join(passed_over.first), passed_over.files - len(passed_over.first)
+    more = f" and {rest} more" if rest else ""
+    files = "1 file" if passed_over.files == 1 else f"{passed_over.files} files"
+    return f"{files} passed over, neither image nor text by type: {names}{more}"

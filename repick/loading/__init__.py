@@ -7,6 +7,6 @@ load.py      batches on their way, a few at a time
 
 from repick.loading.journal import Journal
 from repick.loading.load import Loaded, load
-from repick.loading.sources import Source, open_source
+from repick.loading.sources import PassedOver, Source, open_source
 
-__all__ = ["Journal", "Loaded", "Source", "load", "open_source"]
+__all__ = ["Journal", "Loaded", "PassedOver", "Source", "load", "open_source"]

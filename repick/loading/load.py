@@ -10,7 +10,7 @@ from typing import Any
 from repick.client import Client, Failure, PutResult
 from repick.client.batches import batches
 from repick.loading.journal import Journal
-from repick.loading.sources import Source
+from repick.loading.sources import NOTHING, PassedOver, Source
 
 
 @dataclass(slots=True)
@@ -21,6 +21,7 @@ class Loaded:
     unchanged: int = 0
     skipped: int = 0
     failed: list[Failure] = field(default_factory=list)
+    passed_over: PassedOver = NOTHING
 
     @property
     def items(self) -> int:
@@ -46,7 +47,7 @@ def load(
     At most `parallel` batches are in memory beside the one that is being read. Raises ApiError,
     Unavailable, InvalidField or OSError, with what has arrived written down.
     """
-    done, arrived = Loaded(), journal.arrived()
+    done, arrived = Loaded(passed_over=source.passed_over), journal.arrived()
     flying: dict[Future[PutResult], int] = {}
 
     def land(all_of_them: bool = False) -> None:

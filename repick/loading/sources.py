@@ -16,6 +16,21 @@ IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 FIELDS = frozenset({"id", "text", "image", "metadata"})
 
 
+SHOWN = 5
+"""Files that are named of those that were passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Files of a folder that are of no type which can be loaded: how many, and the first few."""
+
+    files: int = 0
+    first: tuple[str, ...] = ()
+
+
+NOTHING = PassedOver()
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """`fingerprint` changes whenever what is to be loaded does; `count` is None where unknown."""
@@ -24,6 +39,7 @@ class Source:
     fingerprint: str
     count: int | None
     items: Callable[[], Iterator[Item]]
+    passed_over: PassedOver = NOTHING
 
 
 def open_source(path: Path) -> Source:
@@ -76,20 +92,18 @@ def _item(value: Any, where: str, folder: Path) -> Item:
 
 def _folder(root: Path) -> Source:
     """Every image, with the text of the `.txt` beside it; other `.txt` files are texts."""
-    files = sorted(
+    seen = sorted(
         path
         for path in root.rglob("*")
-        if path.is_file()
-        and path.suffix.lower() in IMAGES | {".txt"}
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
+    files = [path for path in seen if _loadable(path)]
     captioned = {path.with_suffix("") for path in files if path.suffix.lower() in IMAGES}
     items = [
         path
         for path in files
         if path.suffix.lower() in IMAGES or path.with_suffix("") not in captioned
     ]
-
     if not items:
         detail = f"no file here ends in {', '.join(sorted(IMAGES))} or .txt"
         raise InvalidField(str(root), detail, code="nothing_to_load")
@@ -97,7 +111,13 @@ def _folder(root: Path) -> Source:
     def read() -> Iterator[Item]:
         return (_file(path, root) for path in items)
 
-    return Source(root, _fingerprint(files), len(items), read)
+    others = [path.relative_to(root).as_posix() for path in seen if not _loadable(path)]
+    passed_over = PassedOver(len(others), tuple(others[:SHOWN]))
+    return Source(root, _fingerprint(files), len(items), read, passed_over)
+
+
+def _loadable(path: Path) -> bool:
+    return path.suffix.lower() in IMAGES | {".txt"}
 
 
 def _file(path: Path, root: Path) -> Item:

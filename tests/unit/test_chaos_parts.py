@@ -18,7 +18,7 @@ from benchmarks.chaos.checks import Findings, batches_again
 from benchmarks.chaos.commits import Commit, stale
 from benchmarks.chaos.faults import Injector
 from benchmarks.chaos.function import Call, margin
-from benchmarks.chaos.plan import COUNTS, schedule
+from benchmarks.chaos.plan import COUNTS, only, schedule
 from benchmarks.chaos.proxy import Proxy
 from benchmarks.chaos.run import Outcome
 from benchmarks.chaos.stack import Death, Setup, Stack
@@ -37,6 +37,9 @@ def test_a_seed_gives_one_schedule_with_every_kind() -> None:
     assert schedule(3, 60, 0.1) == schedule(3, 60, 0.1) != schedule(4, 60, 0.1)
     assert {fault.kind for fault in schedule(3, 60, 0)} == set(COUNTS)
     assert len(schedule(3, 60, 1)) == sum(COUNTS.values())
+    alone = only("slow postgres", 3, 60)
+    assert {fault.kind for fault in alone} == {"slow postgres"}
+    assert len(alone) == COUNTS["slow postgres"]
 
 
 def test_batches_that_a_killed_worker_lost_are_counted_to_it() -> None:
@@ -67,6 +70,33 @@ def test_a_silenced_connection_stays_open_and_a_new_one_works() -> None:
                 _asked(first)
             with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as second:
                 assert _asked(second) == b"ping"
+
+
+def test_each_chunk_waits_both_ways_before_it_goes_on_while_the_way_is_slow() -> None:
+    happened: list[str | float] = []
+
+    def echo(server: socket.socket) -> None:
+        one, _ = server.accept()
+        with one:
+            while data := one.recv(16):
+                happened.append("at the server")
+                one.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=echo, args=(server,), daemon=True).start()
+        with (
+            Proxy(server.getsockname()[1], sleep=happened.append) as proxy,
+            socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as one,
+        ):
+            assert _asked(one) == b"ping"
+            assert happened == [0.0, "at the server", 0.0]
+            happened.clear()
+            proxy.delay_s = (0.05, 0.5)
+            assert _asked(one) == b"ping"
+            there, at_the_server, back = happened
+            assert at_the_server == "at the server"
+            assert there != back
+            assert all(0.05 <= delay <= 0.5 for delay in (there, back))
 
 
 NOTHING = Findings(
@@ -119,8 +149,8 @@ def test_deaths_are_told_from_those_that_the_harness_caused(tmp_path: Path) -> N
         "fine-3": f"import os; os._exit({EXIT_DEADLINE})",
         "coarse": f"import os; os._exit({EXIT_DEADLINE})",
     }
-    none: Any = None  # servers, proxy and database are not asked
-    stack = Stack(tmp_path, Setup(), none, none, key="")
+    none: Any = None  # servers, proxies and database are not asked
+    stack = Stack(tmp_path, Setup(), none, none, none, key="")
     for name, code in ends.items():
         stack.launch(name, [sys.executable, "-c", code], {})
     injector = Injector(stack, none, random.Random(1))

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from repick.client import ApiError, Client
 from repick.client import batches as batching
 from repick.errors import InvalidField
-from repick.loading import Journal, Source, load, open_source
+from repick.loading import Journal, PassedOver, Source, load, open_source
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -93,6 +93,22 @@ def test_what_cannot_be_read_is_refused_by_name(name: str, tmp_path: Path) -> No
     with pytest.raises(InvalidField) as caught:
         open_source(tmp_path / name)
     assert caught.value.code == "unknown_source"
+
+
+def test_a_folder_says_which_files_are_of_no_type_that_it_loads(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    for name in ("a.png", "a.txt", "sub/photo.heic", ".hidden/x.pdf", ".DS_Store", "no_suffix"):
+        (tmp_path / name).write_bytes(b"x")
+    assert open_source(tmp_path).passed_over == PassedOver(2, ("no_suffix", "sub/photo.heic"))
+    for no in range(10):
+        (tmp_path / f"{no}.pdf").write_bytes(b"x")
+    many = open_source(tmp_path)
+    assert many.passed_over == PassedOver(12, tuple(f"{no}.pdf" for no in range(5)))
+    assert open_source(lines(tmp_path, 1)).passed_over == PassedOver()
+    with Api().client() as client:
+        done = load(client, "things", many, journal(tmp_path, many))
+    assert (done.items, done.passed_over) == (1, many.passed_over)
 
 
 @pytest.mark.usefixtures("small_batches")

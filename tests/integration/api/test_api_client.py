@@ -74,6 +74,29 @@ def run(tenant: Tenant, *arguments: str, code: int = 0, columns: int = 200) -> R
     return result
 
 
+def test_loading_a_folder_says_how_many_files_it_passed_over(
+    tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPICK_DATA_DIR", str(tmp_path / "data"))
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(bad_images.photo("PNG"))
+    for no in range(7):
+        (folder / f"{no}.heic").write_bytes(b"not ours")
+    run(tenant, "corpus", "create", "things")
+    said = run(tenant, "corpus", "load", "things", str(folder))
+    assert "1 stored" in said.stdout
+    names = ", ".join(f"{no}.heic" for no in range(5))
+    assert "7 files passed over" in said.stderr
+    assert f": {names} and 2 more" in said.stderr
+    value = json.loads(run(tenant, "corpus", "load", "things", str(folder), "--json").stdout)
+    assert value["passed_over"] == {"files": 7, "first": names.split(", ")}
+    (folder / "b.txt").write_text("a text")
+    for no in range(7):
+        (folder / f"{no}.heic").unlink()
+    assert "passed over" not in run(tenant, "corpus", "load", "things", str(folder)).stderr
+
+
 def test_the_command_line_from_a_corpus_to_a_ranking(tenant: Tenant, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(bad_images.photo("PNG"))
     file = tmp_path / "items.jsonl"

@@ -223,6 +223,28 @@ def test_the_same_content_of_two_tenants_is_stored_twice(new_tenant: NewTenant) 
         assert (tenant.rows()["content"], len(tenant.media_files())) == (1, 1)
 
 
+def test_items_with_the_same_image_or_text_store_it_once(tenant: Tenant, corpus: str) -> None:
+    before = tenant.rows()
+    assert before["media"] == 0
+
+    def new() -> tuple[int, int, int, int]:
+        rows = {table: count - before[table] for table, count in tenant.rows().items()}
+        return rows["item"], rows["content"], rows["media"], len(tenant.media_files())
+
+    image = base64_of(PNG)
+    put(tenant, {"id": "one", "image": image}, {"id": "two", "image": image})
+    assert new() == (2, 1, 1, 1)
+    put(tenant, {"id": "three", "image": "data:image/png;base64," + image})
+    assert new() == (3, 1, 1, 1)
+    put(tenant, {"id": "four", "text": "words"}, {"id": "five", "text": "words"})
+    put(tenant, {"id": "six", "text": "words"})
+    assert new() == (6, 2, 1, 1)
+    put(tenant, {"id": "seven", "text": "words", "image": image})  # a content of its own
+    assert new() == (7, 3, 1, 1)
+    put(tenant, {"id": "eight", "image": base64_of(JPEG)})
+    assert new() == (8, 4, 2, 2)
+
+
 def put_lines(tenant: Tenant, body: bytes) -> httpx.Response:
     return tenant.http.put(ITEMS, content=body, headers={"Content-Type": "application/x-ndjson"})
 
@@ -255,6 +277,14 @@ def test_a_wrong_line_is_named_and_no_line_is_stored(
     assert response.json().get("field") == field
     assert "2" in response.json()["detail"] or field is not None
     assert tenant.rows() == before
+
+
+@pytest.mark.parametrize("rest", [b"", b"\n", b"\r\n", b'\n{"id": "y", "text": "b"}'])
+def test_the_error_of_a_line_says_its_number_and_no_other(
+    rest: bytes, tenant: Tenant, corpus: str
+) -> None:
+    response = put_lines(tenant, b'{"id": "x", "text": "a"}\n\n{"id": "y"' + rest)
+    assert response.json()["detail"] == "line 3: not JSON: Expecting ',' delimiter at column 11"
 
 
 def test_a_body_of_blank_lines_is_refused(tenant: Tenant, corpus: str) -> None:

@@ -99,6 +99,13 @@ def test_a_wrong_standing_query_refuses_them_all(
     assert tenant.http.get("/v1/corpora/things/queries").json()["items"] == []
 
 
+def test_the_error_of_a_line_says_its_number_and_no_other(tenant: Tenant, corpus: str) -> None:
+    body = b'{"id": "good", "text": "fine"}\n\n{"id": "bad"\n{"id": "c", "text": "d"}'
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = tenant.http.put("/v1/corpora/things/queries", content=body, headers=headers)
+    assert answer.json()["detail"] == "line 3: not JSON: Expecting ',' delimiter at column 13"
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "code"),
     [

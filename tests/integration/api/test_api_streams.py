@@ -49,10 +49,21 @@ def test_an_upload_is_repeated_under_its_key_in_either_form(tenant: Tenant, corp
     )
 
 
-def test_the_error_of_a_line_says_its_number(tenant: Tenant, corpus: str) -> None:
-    body = b'{"corpus": "things"}\n{"text": "a"}\n\n{"text": '
+@pytest.mark.parametrize("rest", [b"", b"\n", b"\r\n", b'\n{"text": "b"}'])
+def test_the_error_of_a_line_says_its_number_and_no_other(
+    rest: bytes, tenant: Tenant, corpus: str
+) -> None:
+    body = b'{"corpus": "things"}\n{"text": "a"}\n\n{"text": "b"; }' + rest
     response = tenant.http.post("/v1/jobs", content=body, headers=NDJSON)
-    assert response.json()["detail"].startswith("line 4: ")
+    assert response.json()["detail"] == "line 4: not JSON: Expecting ',' delimiter at column 13"
+
+
+@pytest.mark.parametrize("rest", [b"", b"\n", b"\r\n", b'\n{"text": "b"}'])
+def test_a_line_that_is_cut_short_ends_at_its_own_end(
+    rest: bytes, tenant: Tenant, corpus: str
+) -> None:
+    response = tenant.http.post("/v1/jobs", content=b'{"corpus": "things"' + rest, headers=NDJSON)
+    assert response.json()["detail"] == "line 1: not JSON: Expecting ',' delimiter at column 20"
 
 
 @pytest.mark.parametrize("body", [b'{"text": "a"}\n{"text": "b"}', b'{"corpus": "things"}\n'])

@@ -55,6 +55,9 @@ def test_every_way_scores_the_same_pairs_alike_and_every_metric_is_reported(
     ]
     found = [fine.measure(bench, load) for load in small(names)]
     assert all(one.difference <= 1e-4 * one.spread + 1e-5 for one in found)
+    if bench.cross.encoder is not None:
+        theirs = [one.to_cross_encoder for one in found]
+        assert all(it is not None and it <= 1e-4 for it in theirs), theirs
     rows = {row.metric: row for row in report(bench.setting, found)}
     assert {
         "image_image_warm_x",
