@@ -27,6 +27,14 @@ EF_SEARCH = 200
 PLAN_ONCE = " -c plan_cache_mode=force_generic_plan"
 """Workers ask the same few things by key, of tables of many partitions: planning each question
 anew takes longer than its answer. What depends on a value is planned for it by `by_value`."""
+_NOTICED = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""For libpq: a server that is gone without an end is noticed in 30 s, whether we wait for an answer
+or to be heard. The system's own patience is a quarter of an hour, or hours."""
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
@@ -57,7 +65,7 @@ class Database:
             pool_timeout=10,
             pool_use_lifo=True,
             isolation_level="AUTOCOMMIT" if role is Role.API else None,
-            connect_args={"connect_timeout": 5, "options": options},
+            connect_args={"connect_timeout": 5, "options": options} | _NOTICED,
         )
         event.listen(self.engine, "connect", vectors.install)
         event.listen(self.engine, "checkin", _note_use)

@@ -1,0 +1,32 @@
+"""What the system is told of a connection to Postgres."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import pytest
+from sqlalchemy import text
+
+from repick.store.database import Database
+
+PATIENCE_S = 30
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems name these options otherwise")
+def test_a_server_that_is_gone_without_an_end_is_noticed_soon(database: Database) -> None:
+    with database.read() as connection:
+        connection.execute(text("SELECT 1"))
+        driver = connection.connection.driver_connection
+        with socket.socket(fileno=driver.fileno()) as wire:
+            try:
+                tcp = {
+                    name: wire.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+                    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+                }
+                alive = wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            finally:
+                wire.detach()  # it stays the driver's
+    assert alive == 1
+    assert tcp["TCP_KEEPIDLE"] + tcp["TCP_KEEPINTVL"] * tcp["TCP_KEEPCNT"] == PATIENCE_S
+    assert tcp["TCP_USER_TIMEOUT"] == PATIENCE_S * 1000
