@@ -116,8 +116,8 @@ class Runtime:
             try:
                 return work.result(timeout=pause)
             except FutureTimeout:
-                if work.done():
-                    raise  # the batch itself raised it
+                if work.done():  # it ended just now, or raised that itself
+                    return work.result()
             if withdraw is not None and not work.running():
                 with self.database.read() as connection:
                     leave = withdraw(connection)
