@@ -379,6 +379,23 @@ def test_partial_job_says_which_query_has_no_ranking(pipeline: Pipeline) -> None
     ]
 
 
+def test_slices_are_lost_one_by_one_whatever_plan_postgres_chooses(pipeline: Pipeline) -> None:
+    """Each is counted down by itself: a job with one that is not would never end."""
+    pipeline.submit([f"query {no}" for no in range(6)])
+    died = (
+        "UPDATE slice SET state = 'claimed', token = gen_random_uuid(), attempts = 3,"
+        " lease_until = now() - interval '1 s'"
+    )
+    with pipeline.database.begin() as connection:
+        connection.execute(text(died))
+    with pipeline.database.begin() as connection:
+        for way in ("hashagg", "sort", "hashjoin", "mergejoin", "material"):
+            connection.execute(text(f"SET LOCAL enable_{way} = off"))
+        assert slices.lost(connection) is not None
+        failed = text("SELECT count(*) FROM slice WHERE state = 'failed'")
+        assert connection.execute(failed).scalar_one() == 1
+
+
 def test_bulk_slice_gives_way_to_interactive_work(pipeline: Pipeline) -> None:
     pipeline.put(TEXTS)
     bulk = pipeline.submit(["bulk query"], k=20, top_n=20, kind=JobKind.BATCH)
