@@ -82,11 +82,11 @@ class Engine:
 
     @contextmanager
     def _budget_kept(self) -> Iterator[None]:
-        """On an error: a pair too large by itself says nothing about batches of others."""
+        """On an error of the device: a pair too large by itself says nothing about others'."""
         before = self._batch_tokens
         try:
             yield
-        except Exception:
+        except RuntimeError:
             self._batch_tokens = before
             raise
 
