@@ -8,7 +8,8 @@ RepickError
 ├── Conflict              the thing exists, but its state forbids the request
 ├── NotInstalled          an optional part of this installation is missing
 ├── Unavailable           a server that we need did not answer; try again
-│   └── CommitUnknown     the answer to a COMMIT was lost: it happened or not
+│   ├── CommitUnknown     the answer to a COMMIT was lost: it happened or not
+│   └── StatementTimeout  the database gave a statement up: it took too long
 ├── AddressBlocked        a host that somebody named leads to an address that is not public
 └── ModelError            a checkpoint or its scores cannot be used; the worker refuses to serve
     ├── UnsupportedFamily no adapter knows this architecture
@@ -78,6 +79,12 @@ class CommitUnknown(Unavailable):
     """Read back what was to be stored, or store it again under the same id; never assume."""
 
     code = "commit_unknown"
+
+
+class StatementTimeout(Unavailable):
+    """Again and again, it is the fault of what was asked; of a busy database, now and then."""
+
+    code = "statement_timeout"
 
 
 class AddressBlocked(RepickError):

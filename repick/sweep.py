@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import FrameType
 
 import structlog
@@ -39,13 +39,10 @@ from repick.store import (
     waiting,
 )
 from repick.store.database import Database
+from repick.store.registry import UNSERVED
 from repick.webhooks.delivery import deliver
 
 log = structlog.get_logger(__name__)
-
-
-UNSERVED = timedelta(minutes=2)
-"""Workers say every half minute what they serve."""
 
 
 @dataclass(frozen=True, slots=True)

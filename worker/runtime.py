@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from repick import telemetry
 from repick.content import Content, ImagePolicy, LoadedContent, decode_image
-from repick.errors import ContentError, RepickError, Unavailable
+from repick.errors import ContentError, RepickError, StatementTimeout, Unavailable
 from repick.jobs import Slice
 from repick.media import MediaStore
 from repick.metrics import WorkerFigures
@@ -116,8 +116,8 @@ class Runtime:
             try:
                 return work.result(timeout=pause)
             except FutureTimeout:
-                if work.done():
-                    raise  # the batch itself raised it
+                if work.done():  # it ended just now, or raised that itself
+                    return work.result()
             if withdraw is not None and not work.running():
                 with self.database.read() as connection:
                     leave = withdraw(connection)
@@ -155,6 +155,11 @@ class Runtime:
             except LeaseLost:
                 outcome = "lease_lost"
                 log.warning("lease lost")
+            except StatementTimeout as exc:
+                # Not as below: what takes too long every time would be tried for ever.
+                outcome = "error"
+                log.warning("slice failed", code=exc.code)
+                self._give_back(held, exc.code)
             except Unavailable as exc:
                 outcome = "unavailable"
                 log.warning("unavailable", reason=exc.detail)

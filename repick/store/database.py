@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Opera
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from repick.errors import CommitUnknown, Unavailable
+from repick.errors import CommitUnknown, StatementTimeout, Unavailable
 from repick.store import tenancy, vectors
 from repick.store.tenancy import Role
 
@@ -172,6 +172,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as exc:
+        if isinstance(exc, OperationalError) and isinstance(exc.orig, psycopg.errors.QueryCanceled):
+            raise StatementTimeout("a statement took too long", part="postgres") from exc
         raise Unavailable("the database did not answer", part="postgres") from exc
     except DBAPIError as exc:
         if exc.connection_invalidated:

@@ -55,17 +55,27 @@ def end_late(connection: Connection, limit: int = 100) -> list[UUID]:
     late = connection.execute(
         text(
             "SELECT id FROM job WHERE finished_at IS NULL AND deadline <= now()"
-            " ORDER BY deadline LIMIT :limit FOR UPDATE SKIP LOCKED"
+            " ORDER BY deadline, id LIMIT :limit"
         ),
         {"limit": limit},
     )
-    ended = list(late.scalars())
-    for job_id in ended:
-        _end_late(connection, job_id)
-    return ended
+    return [job_id for job_id in late.scalars() if _end_late(connection, job_id)]
 
 
-def _end_late(connection: Connection, job_id: UUID) -> None:
+# Whoever works on a job has locked its slice before its queries and itself.
+_WORKED_ON = text(
+    "SELECT no FROM slice WHERE job_id = :job AND state IN ('waiting', 'claimed')"
+    " ORDER BY stage, no FOR NO KEY UPDATE"
+)
+_STILL_LIVE = text(
+    "SELECT id FROM job WHERE id = :job AND finished_at IS NULL FOR UPDATE SKIP LOCKED"
+)
+
+
+def _end_late(connection: Connection, job_id: UUID) -> bool:
+    connection.execute(_WORKED_ON, {"job": job_id})
+    if connection.execute(_STILL_LIVE, {"job": job_id}).first() is None:
+        return False
     connection.execute(
         text(
             "UPDATE job_query q SET error = jsonb_build_object('code', 'time_limit',"
@@ -77,6 +87,7 @@ def _end_late(connection: Connection, job_id: UUID) -> None:
     )
     # Its candidates go later: a worker may still look at them.
     connection.execute(_END, {"job": job_id})
+    return True
 
 
 def clear_ended(connection: Connection) -> int:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from repick.jobs import PairFailure, PairScore, Slice, urgent_queue
 from repick.store import slices
+from repick.store.registry import UNSERVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,12 @@ _HELD = text(
       AND job.finished_at IS NULL
     """
 )
+# What no worker serves would be given way to for ever: a model's old weights have its queue, too.
 _URGENT = text(
     "SELECT EXISTS (SELECT FROM slice JOIN job ON job.id = slice.job_id"
-    " WHERE slice.state = 'waiting' AND slice.queue = :queue AND job.finished_at IS NULL)"
+    " JOIN scorer ON scorer.id = job.scorer_id"
+    " WHERE slice.state = 'waiting' AND slice.queue = :queue AND job.finished_at IS NULL"
+    " AND scorer.seen_at > now() - :silent)"
 )
 
 
@@ -94,12 +98,13 @@ def may_go_on(connection: Connection, held: Slice) -> Verdict:
 
 
 def _urgent_waits(connection: Connection, queue: str) -> bool:
-    """Whether interactive work waits for the model of a bulk queue; never of another one.
+    """Whether interactive work waits for the model of a bulk queue, and a worker serves it.
 
     It may be of any week, so the interactive, who come often, are spared the question.
     """
     urgent = urgent_queue(queue)
-    return bool(urgent and connection.execute(_URGENT, {"queue": urgent}).scalar_one())
+    bind = {"queue": urgent, "silent": UNSERVED}
+    return bool(urgent and connection.execute(_URGENT, bind).scalar_one())
 
 
 def commit_batch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, bindparam, func, select, update
@@ -11,6 +12,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from repick.specs import EncoderSpec, LengthPolicy, ScorerSpec, fingerprint, specification
 from repick.tables import encoder, provenance, scorer
+
+UNSERVED = timedelta(minutes=2)
+"""Workers say every half minute what they serve: silent for so long, nobody does."""
 
 _ENCODER = select(encoder).where(encoder.c.id == bindparam("id"))
 _DEFAULT_SCORER = (

@@ -230,10 +230,11 @@ def count_down(connection: Connection, job_id: UUID, state: JobState) -> int | N
 
 def lost(connection: Connection) -> Slice | None:
     """Fail one slice that three workers in a row died over; it must then be counted down."""
+    # Not IN: a plan may ask that anew for each slice, and is then given another one each time.
     row = connection.execute(
         text(
             "UPDATE slice SET state = 'failed', error_code = 'worker_lost', token = NULL,"
-            " lease_until = NULL WHERE (job_id, stage, no) IN ("
+            " lease_until = NULL WHERE (job_id, stage, no) = ("
             " SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id"
             " WHERE s.state = 'claimed' AND s.lease_until < now() AND s.attempts >= :attempts"
             " AND job.finished_at IS NULL LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"

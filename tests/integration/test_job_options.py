@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +16,7 @@ from sqlalchemy import text
 
 from repick.jobs import JobState, Stage
 from repick.specs import LengthPolicy
-from repick.store import endings, rankings, registry, slices
+from repick.store import endings, rankings, registry, slices, stages
 from repick.store.database import Database
 from repick.sweep import Sweep
 from tests.fakes import SCORER
@@ -142,6 +144,40 @@ def test_candidates_of_a_job_that_was_too_late_go(pipeline: Pipeline) -> None:
         assert endings.clear_ended(connection) == 0  # a worker may still look at them
         connection.execute(text("UPDATE job SET finished_at = now() - interval '2 minutes'"))
         assert endings.clear_ended(connection) == 10
+
+
+def test_a_job_that_is_too_late_while_a_worker_commits_is_ended_behind_it(
+    pipeline: Pipeline,
+) -> None:
+    """Each has what the other wants where they lock a job and its queries in two orders."""
+    job = pipeline.submit(["a query"], time_limit=HOUR)
+    held = pipeline.claim(job, Stage.RETRIEVE)
+    assert held is not None
+    pass_deadline(pipeline.database)
+    searched = text("UPDATE job_query SET search = 'exact' WHERE job_id = :job")
+    with ThreadPoolExecutor(1) as pool:
+        with pipeline.database.begin() as connection:
+            slices.renew(connection, held, HOUR)
+            connection.execute(searched, {"job": job})
+            ending = pool.submit(end_late, pipeline)
+            wait_for_a_lock(pipeline.database)
+            stages.close(connection, held, 8)
+        assert ending.result(timeout=20) == [job]
+    view = pipeline.expect(job, JobState.FAILED)
+    assert view.error is not None
+    assert view.error["code"] == "time_limit"
+
+
+def wait_for_a_lock(database: Database) -> None:
+    """Until somebody waits for a lock in this database."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    deadline = time.monotonic() + 20
+    with database.read() as connection:
+        while not connection.execute(waiting).scalar_one():
+            assert time.monotonic() < deadline
 
 
 def test_the_sweep_ends_what_is_too_late(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from queue import Queue
@@ -240,6 +240,22 @@ def test_batch_holds_its_lease_for_as_long_as_the_line_moves(pipeline: Pipeline)
     assert all(one.done() for one in before)
 
 
+class EndsAfterTheTimeout(Future[str]):
+    """Is done between the moment at which a wait for it times out and the next look at it."""
+
+    def result(self, timeout: float | None = None) -> str:
+        if timeout is None:
+            return super().result()
+        self.set_result("done")
+        raise TimeoutError
+
+
+def test_batch_that_ends_as_the_wait_for_it_times_out_keeps_its_result(pipeline: Pipeline) -> None:
+    work = EndsAfterTheTimeout()
+    work.set_running_or_notify_cancel()
+    assert pipeline.runtime.result_of(work, lambda _: None) == "done"
+
+
 def test_job_is_left_to_a_worker_that_serves_its_model(pipeline: Pipeline) -> None:
     pipeline.put(TEXTS)
     job = pipeline.submit(["a query"])
@@ -363,6 +379,23 @@ def test_partial_job_says_which_query_has_no_ranking(pipeline: Pipeline) -> None
     ]
 
 
+def test_slices_are_lost_one_by_one_whatever_plan_postgres_chooses(pipeline: Pipeline) -> None:
+    """Each is counted down by itself: a job with one that is not would never end."""
+    pipeline.submit([f"query {no}" for no in range(6)])
+    died = (
+        "UPDATE slice SET state = 'claimed', token = gen_random_uuid(), attempts = 3,"
+        " lease_until = now() - interval '1 s'"
+    )
+    with pipeline.database.begin() as connection:
+        connection.execute(text(died))
+    with pipeline.database.begin() as connection:
+        for way in ("hashagg", "sort", "hashjoin", "mergejoin", "material"):
+            connection.execute(text(f"SET LOCAL enable_{way} = off"))
+        assert slices.lost(connection) is not None
+        failed = text("SELECT count(*) FROM slice WHERE state = 'failed'")
+        assert connection.execute(failed).scalar_one() == 1
+
+
 def test_bulk_slice_gives_way_to_interactive_work(pipeline: Pipeline) -> None:
     pipeline.put(TEXTS)
     bulk = pipeline.submit(["bulk query"], k=20, top_n=20, kind=JobKind.BATCH)
@@ -374,6 +407,24 @@ def test_bulk_slice_gives_way_to_interactive_work(pipeline: Pipeline) -> None:
     assert pipeline.scorer.run(held) is False
     assert pipeline.run(urgent).state is JobState.SUCCEEDED
     assert pipeline.run(bulk).state is JobState.SUCCEEDED
+
+
+def test_bulk_slice_gives_way_to_no_interactive_work_that_nobody_serves(pipeline: Pipeline) -> None:
+    """As when a model's weights are replaced: its old scorers have the same queue."""
+    pipeline.put(TEXTS)
+    spec = replace(pipeline.model.specs[0], weights_sha256="0" * 64)
+    with pipeline.database.begin() as connection:
+        old = registry.register_scorer(connection, spec)
+        silent = "UPDATE scorer SET seen_at = now() - interval '1 hour' WHERE id = :old"
+        connection.execute(text(silent), {"old": old})
+    urgent = pipeline.submit(["urgent query"], scorer_id=old)
+    pipeline.run(urgent, Stage.RETRIEVE)
+    bulk = pipeline.submit(["bulk query"], kind=JobKind.BATCH)
+    pipeline.run(bulk, Stage.RETRIEVE)
+    while held := pipeline.claim(bulk, Stage.SCORE):
+        assert pipeline.scorer.run(held) is True
+    assert pipeline.run(bulk).state is JobState.SUCCEEDED
+    assert pipeline.view(urgent).state is JobState.SCORING
 
 
 def test_sweep_publishes_what_waits_and_doubles_the_pause(

@@ -27,10 +27,9 @@ def hasty(database_url: str, tmp_path: Path) -> Iterator[Pipeline]:
     database.close()
 
 
-@pytest.mark.parametrize("what", ["UPDATE", "DELETE"])
-def test_numbering_and_clearing_candidates_may_take_their_time(hasty: Pipeline, what: str) -> None:
-    """Of 100,000 queries' candidates they take minutes: cut off they would never be done."""
-    with hasty.database.begin() as connection:
+def dawdle(pipeline: Pipeline, what: str) -> None:
+    """Each such statement on candidates takes longer than a statement may."""
+    with pipeline.database.begin() as connection:
         connection.execute(
             text(
                 "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS"
@@ -43,6 +42,12 @@ def test_numbering_and_clearing_candidates_may_take_their_time(hasty: Pipeline, 
                 " FOR EACH STATEMENT EXECUTE FUNCTION dawdle()"
             )
         )
+
+
+@pytest.mark.parametrize("what", ["UPDATE", "DELETE"])
+def test_numbering_and_clearing_candidates_may_take_their_time(hasty: Pipeline, what: str) -> None:
+    """Of 100,000 queries' candidates they take minutes: cut off they would never be done."""
+    dawdle(hasty, what)
     hasty.put({"a": "words", "b": "other words"})
     maker.stand(hasty, {"q": "a query"})
     run_id = maker.begin(hasty, maker.schedule(hasty))
@@ -52,6 +57,22 @@ def test_numbering_and_clearing_candidates_may_take_their_time(hasty: Pipeline, 
         work(held)
     hasty.expect(run_id, JobState.SUCCEEDED)
     assert len(hasty.rankings(run_id)[0].hits) == 2
+
+
+def test_a_statement_that_takes_too_long_every_time_ends_its_slice(hasty: Pipeline) -> None:
+    dawdle(hasty, "INSERT")
+    hasty.put({"a": "words", "b": "other words"})
+    job = hasty.submit(["a query"])
+    for attempt in (1, 2, 3):
+        held = hasty.claim(job, Stage.RETRIEVE)
+        assert held is not None
+        assert held.attempts == attempt
+        with hasty.runtime.holding(held):
+            hasty.retriever.run(held)
+    view = hasty.run(job)
+    assert view.state is JobState.FAILED
+    assert view.error is not None
+    assert (view.error["code"], view.error["reason"]) == ("retrieval_failed", "statement_timeout")
 
 
 def _stages(pipeline: Pipeline) -> Iterator[tuple[Stage, Callable[[Slice], object]]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 
@@ -74,8 +75,20 @@ class Engine:
         readings: dict[int, list[Reading]] = {}
         for batch in self.plan(pairs):
             run = partial(one, pairs, images, labels, spec, batch.shared)
-            readings |= zip(batch.pairs, halving(run, batch.pairs, self._relieve), strict=True)
+            with self._budget_kept():
+                found = halving(run, batch.pairs, self._relieve)
+            readings |= zip(batch.pairs, found, strict=True)
         return [readings[no] for no in range(len(pairs))]
+
+    @contextmanager
+    def _budget_kept(self) -> Iterator[None]:
+        """On an error of the device: a pair too large by itself says nothing about others'."""
+        before = self._batch_tokens
+        try:
+            yield
+        except RuntimeError:
+            self._batch_tokens = before
+            raise
 
     @torch.inference_mode()
     def read_plain(
@@ -110,6 +123,8 @@ class Engine:
         self.forget()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        elif self._device.type == "mps":
+            torch.mps.empty_cache()
 
     def _packed_batch(
         self,

@@ -71,15 +71,23 @@ def halving(
 ) -> list[R]:
     """`run(batch)`; where the device's memory does not hold it, of its halves, and so on.
 
-    After each failure `relieve` may give memory back. Raises torch.OutOfMemoryError where one by
+    After each failure `relieve` may give memory back. Raises what the device raised where one by
     itself is too much even then.
     """
     try:
         return run(batch)
-    except torch.OutOfMemoryError:
-        pass  # left before the next try: the error holds on to the failed batch's tensors
+    except RuntimeError as exc:
+        if not is_out_of_memory(exc):
+            raise
+        # Left before the next try: the error holds on to the failed batch's tensors.
     relieve()
     if len(batch) == 1:
         return run(batch)
     middle = len(batch) // 2
     return [*halving(run, batch[:middle], relieve), *halving(run, batch[middle:], relieve)]
+
+
+def is_out_of_memory(exc: RuntimeError) -> bool:
+    """CUDA has a class for it; MPS, the CPU and some of CUDA's own calls say so in words."""
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(exc, torch.OutOfMemoryError) or any(part in str(exc) for part in words)

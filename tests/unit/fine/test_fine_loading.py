@@ -87,6 +87,38 @@ def test_a_checkpoint_whose_head_is_its_embeddings_is_whole(
     assert len(model.score([model.prepare(content("a"), content(picture=1), spec)])) == 1
 
 
+def test_the_first_checkpoints_of_qwen2_5_vl_load_though_their_processor_has_another_name(
+    copied: Checkpoint, fine_model: FineModel, content: Callable[..., LoadedContent]
+) -> None:
+    path = copied.folder / "preprocessor_config.json"
+    named = {"image_processor_type": "Qwen2_5_VLImageProcessor"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | named))
+    pair = content("a"), content(picture=1)
+    found, expected = (
+        model.score([model.prepare(*pair, fine_model.specs[0])])
+        for model in (load(copied, fine_model), fine_model)
+    )
+    assert found == expected
+
+
+def test_a_checkpoint_without_an_image_processor_is_refused(
+    copied: Checkpoint, fine_model: FineModel
+) -> None:
+    (copied.folder / "preprocessor_config.json").unlink()
+    with pytest.raises(ModelError, match="copy"):
+        load(copied, fine_model)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_checkpoint_whose_download_broke_off_is_refused(
+    copied: Checkpoint, fine_model: FineModel, name: str
+) -> None:
+    path = copied.folder / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ModelError, match="copy"):
+        load(copied, fine_model)
+
+
 def test_a_readout_that_was_not_loaded_is_refused(
     tiny_checkpoint: Checkpoint, fine_model: FineModel, content: Callable[..., LoadedContent]
 ) -> None:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repick.content import LoadedContent
 from repick.specs import ImageLimits, Readout, ScorerSpec
 from tests.unit.fine.reference import Pair
 from worker.fine.engine import Engine
@@ -89,6 +90,35 @@ def test_a_pair_that_does_not_fit_by_itself_is_tried_once_more_and_then_an_error
     assert tried == [1, 1]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "MPS backend out of memory (MPS allocated: 9.00 GiB, max allowed: 9.07 GiB).",
+        "CUDA error: out of memory",
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory",
+    ],
+)
+def test_devices_that_say_in_words_that_memory_is_out_are_understood(words: str) -> None:
+    def run(batch: Sequence[int]) -> list[int]:
+        if len(batch) > 1:
+            raise RuntimeError(words)
+        return list(batch)
+
+    assert halving(run, [1, 2, 3], lambda: None) == [1, 2, 3]
+
+
+def test_another_error_is_no_reason_for_halves() -> None:
+    tried: list[int] = []
+
+    def run(batch: Sequence[int]) -> list[int]:
+        tried.append(len(batch))
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        halving(run, [1, 2, 3], lambda: None)
+    assert tried == [3]
+
+
 class SmallDevice:
     """A family on a device whose memory ends at so many tokens of a batch."""
 
@@ -129,6 +159,20 @@ def test_scores_are_the_same_on_a_device_that_runs_out_of_memory(
     found = [score.margin for score in model.score(prepared)]
     assert found == pytest.approx(expected, abs=1e-5)
     assert model.engine.batch_tokens < 4096
+
+
+def test_a_pair_that_fits_no_device_leaves_the_batches_of_others_as_large_as_they_were(
+    own_engine: FineModel, pairs: list[Pair]
+) -> None:
+    model = own_engine
+    large = LoadedContent(98, "a query"), LoadedContent(99, "word " * 400)
+    prepared = [model.prepare(*pair, plain_spec(model)) for pair in [pairs[0], large]]
+    family: Any = SmallDevice(model.family, 300)
+    model.engine = Engine(family, "0" * 64, MemoryLimits(4096, 1 << 28, 0, 1 << 28))
+    for _ in range(3):
+        with pytest.raises(torch.OutOfMemoryError):
+            model.score(prepared)
+    assert model.engine.batch_tokens == 4096
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 12)), max_size=40))

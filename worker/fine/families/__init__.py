@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from repick.errors import ModelError, UnsupportedFamily
 from worker.fine.families.base import Family
@@ -35,4 +36,7 @@ def open_family(folder: Path, device: torch.device, dtype: torch.dtype) -> Famil
         raise UnsupportedFamily(
             f"{folder.name} is of family {family!r}; supported: {supported}", family=family
         )
-    return FAMILIES[family](folder, device, dtype)
+    try:
+        return FAMILIES[family](folder, device, dtype)
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
+        raise ModelError(f"cannot load {folder.name}: {exc}") from exc

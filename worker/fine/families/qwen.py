@@ -11,9 +11,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+    Qwen2VLImageProcessorPil,
+    smart_resize,
+)
 
 from repick.errors import ContentError, ModelError
 from repick.specs import ImageLimits
@@ -54,8 +57,9 @@ class QwenVL:
         """From a checkpoint's folder; nothing is fetched, and no code of its own is run."""
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, **local)
-        images: Any = AutoImageProcessor
-        processor = images.from_pretrained(folder, backend="pil", **local)
+        # By its class: the first Qwen2.5-VL checkpoints name one that the library does not know.
+        images: Any = Qwen2VLImageProcessorPil
+        processor = images.from_pretrained(folder, **local)
         return cls(load_model(cls.architecture, folder, device, dtype), tokenizer, processor)
 
     def grid(self, image: Image.Image, limits: ImageLimits) -> tuple[int, int, int]:
