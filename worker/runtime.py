@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
@@ -74,28 +74,25 @@ class Runtime:
         """Contents with decoded pixels by id; in the place of what cannot be read, its error."""
         with self.database.read() as connection:
             found = contents.get(connection, tenant_id, ids)
-        policy = ImagePolicy.from_settings(self.settings)
+        hashes = dict.fromkeys(one.media.sha256 for one in found.values() if one.media)
+        images = self._images(tenant_id, list(hashes))
         return {
-            content_id: self._load(tenant_id, content_id, found.get(content_id), policy)
-            for content_id in ids
+            content_id: _loaded(content_id, found.get(content_id), images) for content_id in ids
         }
 
-    def _load(
-        self, tenant_id: int, content_id: int, one: Content | None, policy: ImagePolicy
-    ) -> LoadedContent | ContentError:
-        if one is None:
-            return ContentError("content_missing", "the content is not there any more")
-        if one.media is None:
-            return LoadedContent(content_id, one.text, instruction=one.instruction)
-        key = tenant_id, one.media.sha256
-        image = self.images.get(key)
-        if image is None:
-            try:
-                image = decode_image(self.media.get(*key), policy)
-            except ContentError as exc:
-                return exc
-            self.images.put(key, image)
-        return LoadedContent(content_id, one.text, image, one.media.sha256, one.instruction)
+    def _images(
+        self, tenant_id: int, hashes: Sequence[bytes]
+    ) -> Mapping[bytes, Image | ContentError]:
+        """Decoded images by hash: those used last, and the others from the store."""
+        policy = ImagePolicy.from_settings(self.settings)
+        kept = {sha256: self.images.get((tenant_id, sha256)) for sha256 in hashes}
+        images: dict[bytes, Image | ContentError] = {key: one for key, one in kept.items() if one}
+        missing = [sha256 for sha256 in hashes if sha256 not in images]
+        for sha256, data in self.media.get_many(tenant_id, missing):
+            images[sha256] = image = _decoded(data, policy)
+            if not isinstance(image, ContentError):
+                self.images.put((tenant_id, sha256), image)
+        return images
 
     def result_of(
         self,
@@ -188,6 +185,28 @@ class Runtime:
                 stages.close_failed(connection, held, self.settings.slice_pairs) if ended else None
             )
         self.dispatch(opened)
+
+
+def _decoded(data: bytes | ContentError, policy: ImagePolicy) -> Image | ContentError:
+    if isinstance(data, ContentError):
+        return data
+    try:
+        return decode_image(data, policy)
+    except ContentError as exc:
+        return exc
+
+
+def _loaded(
+    content_id: int, one: Content | None, images: Mapping[bytes, Image | ContentError]
+) -> LoadedContent | ContentError:
+    if one is None:
+        return ContentError("content_missing", "the content is not there any more")
+    if one.media is None:
+        return LoadedContent(content_id, one.text, instruction=one.instruction)
+    image = images[one.media.sha256]
+    if isinstance(image, ContentError):
+        return image
+    return LoadedContent(content_id, one.text, image, one.media.sha256, one.instruction)
 
 
 def _nbytes(image: Image) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -56,6 +57,50 @@ def test_what_was_put_is_got_and_putting_it_again_does_no_harm(store: MediaStore
     store.put(7, SHA256, DATA)
     assert store.exists(7, SHA256)
     assert store.get(7, SHA256) == DATA
+
+
+def test_many_are_got_in_order_with_an_error_for_each_that_cannot_be_read(
+    store: MediaStore,
+) -> None:
+    many = {hashlib.sha256(data).digest(): data for data in map(str.encode, "abcdefghijkl")}
+    store.put_many(7, many)
+    lost = hashlib.sha256(b"never put").digest()
+    asked = [*list(many)[:5], lost, *list(many)[5:]]
+    found = list(store.get_many(7, asked))
+    assert [sha256 for sha256, _ in found] == asked
+    error = found.pop(5)[1]
+    assert isinstance(error, ContentError)
+    assert (error.code, error.retryable) == ("media_missing", True)
+    assert dict(found) == many
+    assert list(store.get_many(7, [])) == []
+
+
+def test_objects_are_fetched_and_put_several_at_once() -> None:
+    """Each waits for another one to be on its way, too: one after the other none would arrive."""
+    together = threading.Barrier(2, timeout=20)
+
+    class Far(MediaObjects):
+        def put(self, tenant_id: int, sha256: bytes, data: bytes) -> None:
+            together.wait()
+            super().put(tenant_id, sha256, data)
+
+        def get(self, tenant_id: int, sha256: bytes) -> bytes:
+            together.wait()
+            return super().get(tenant_id, sha256)
+
+    store = Far(MemoryStore())
+    many = {hashlib.sha256(data).digest(): data for data in (b"a", b"b", b"c", b"d")}
+    store.put_many(7, many)
+    assert dict(store.get_many(7, list(many))) == many
+
+
+def test_many_of_a_store_that_does_not_answer_are_unavailable() -> None:
+    class Gone(MediaObjects):
+        def get(self, tenant_id: int, sha256: bytes) -> bytes:
+            raise Unavailable("gone")
+
+    with pytest.raises(Unavailable):
+        list(Gone(MemoryStore()).get_many(7, [SHA256]))
 
 
 def test_many_are_put_as_each_alone(store: MediaStore) -> None:
