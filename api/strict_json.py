@@ -14,7 +14,8 @@ MAX_DEPTH = 64
 MAX_VALUES = 500_000
 """Values of a body; each costs memory that its bytes do not show."""
 
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""Also one that nothing ends: else the search would begin again at each quote within it."""
 
 
 def parse(body: bytes) -> Any:
