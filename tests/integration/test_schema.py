@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
+from repick.store import histories, rankings
 from repick.store.database import Database, alembic_config, downgrade, migrate
 from repick.tables import SpaceState, metadata
 from repick.webhooks.rules import DeliveryState
@@ -121,6 +122,24 @@ def test_view_has_one_row_a_hit(pipeline: Pipeline) -> None:
     assert [
         (row.rank, row.external_id, row.margin, row.enhanced_at, row.cut_tokens) for row in rows
     ] == [(hit.rank, hit.external_id, hit.margin, hit.enhanced_at, 0) for hit in hits]
+
+
+def test_a_new_column_of_rankings_ends_no_reading(pipeline: Pipeline) -> None:
+    """As of an API that runs while a later version's migration does."""
+    pipeline.put({"red": "a red square"})
+    pipeline.run(job_id := pipeline.submit(["red"]))
+    tenant, before = pipeline.tenant_id, []
+    with pipeline.database.read() as reading:
+        for _ in range(10):  # until psycopg has prepared the statement
+            before = [
+                rankings.read(reading, tenant, job_id),
+                [one.ranking for one in histories.of_run(reading, tenant, job_id, None, 10)],
+            ]
+        with pipeline.database.begin() as connection:
+            connection.execute(text("ALTER TABLE ranking ADD COLUMN later integer"))
+        assert rankings.read(reading, tenant, job_id) == before[0] != []
+        after = histories.of_run(reading, tenant, job_id, None, 10)
+        assert [one.ranking for one in after] == before[1] != []
 
 
 def test_two_migrations_at_once_both_succeed(empty_database_url: str) -> None:
