@@ -31,7 +31,7 @@ from api.services import Services, services_of
 from api.views import View
 from repick.calibration import Map
 from repick.errors import Conflict, NotFound
-from repick.store import histories, runs, schedules
+from repick.store import histories, jobs, runs
 from repick.store.database import Connection
 from repick.store.histories import Named
 from repick.store.runs import Run
@@ -67,10 +67,9 @@ def list_run_rankings(
     after = int(services.cursors.read(f"rankings.{run}", cursor)) if cursor is not None else -1
     with services.database.read() as connection:
         found = runs.by_id(connection, who.tenant_id, run)
-        one = found and schedules.by_id(connection, who.tenant_id, found.schedule_id)
-        if not found or not one:
+        if found is None:
             raise no_run()
-        page, last = _ranking_page(connection, found, None, page_size(one.top_n), after)
+        page, last = _ranking_page(connection, found, None, after)
     shown, link = _shown(services, found, page, last)
     return _json(StandingRankingsOut(items=shown, next=link))
 
@@ -114,7 +113,7 @@ def show_latest(
         run = one.latest_run and runs.by_id(connection, who.tenant_id, one.latest_run)
         if not run:
             raise NotFound("no run was published yet", code="no_latest_run")
-        page, last = _ranking_page(connection, run, query, page_size(one.top_n))
+        page, last = _ranking_page(connection, run, query)
     if query is not None and not page:
         raise NotFound("the latest run has no ranking of this query", code="query_not_found")
     shown, link = _shown(services, run, page, last)
@@ -122,9 +121,16 @@ def show_latest(
 
 
 def _ranking_page(
-    connection: Connection, run: Run, query: str | None, size: int, after: int = -1
+    connection: Connection, run: Run, query: str | None, after: int = -1
 ) -> tuple[list[Named], int | None]:
-    """Rankings past query number `after`, and the last one's where there are more."""
+    """Rankings past query number `after`, and the last one's where there are more.
+
+    How many hits each has is the run's: its schedule may have been changed since.
+    """
+    job = jobs.view(connection, run.tenant_id, run.run_id)
+    if job is None:
+        return [], None
+    size = page_size(job.top_n)
     page = histories.of_run(connection, run.tenant_id, run.run_id, query, size + 1, after)
     if len(page) <= size:
         return page, None

@@ -189,6 +189,20 @@ def test_runs_and_a_querys_history_go_back_in_time(tenant: Tenant, corpus: str) 
     assert page["items"][0]["ranking"]["hits"][0]["id"] == "dog"
 
 
+def test_a_page_of_rankings_is_as_large_as_its_run_makes_it(tenant: Tenant, corpus: str) -> None:
+    made(tenant, k=600, top_n=600)
+    begun = run(tenant)
+    finish(tenant, begun["id"], [str(no) for no in range(600)])
+    nightly.settle_ended(tenant.database)
+    tenant.http.patch("/v1/schedules/nightly", json={"top_n": 1}).raise_for_status()
+    latest = tenant.http.get("/v1/schedules/nightly/latest").json()
+    assert [one["standing_query"] for one in latest["rankings"]] == ["cups"]
+    rest = tenant.http.get(latest["next"]).json()
+    assert ([one["standing_query"] for one in rest["items"]], rest["next"]) == (["pets/dogs"], None)
+    first = tenant.http.get(f"/v1/runs/{begun['id']}/rankings").json()
+    assert [one["standing_query"] for one in first["items"]] == ["cups"]
+
+
 def test_held_run_becomes_the_latest_when_confirmed(tenant: Tenant, corpus: str) -> None:
     made(tenant)
     begun = run(tenant)
