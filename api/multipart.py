@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
+from api.payload import readable
 from api.problems import HttpError
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def parse(body: bytes, boundary: object) -> Mapping[str, Part]:
 def _by_name(collected: _Collector) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for head, data in collected.parts:
+        if not readable(head, "content-disposition"):
+            raise _invalid("a part's Content-Disposition cannot be read")
         name = head.get_param("name", header="content-disposition")
         if not isinstance(name, str) or not name:
             raise _invalid("a part has no name")

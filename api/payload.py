@@ -19,12 +19,23 @@ SMALL_BODY = 16 * 1024
 
 
 def content_type(request: Request) -> Message:
-    """The Content-Type header, parsed; raises 415 for a compressed body."""
+    """The Content-Type header, parsed; raises 415 for a compressed body or odd parameters."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise unsupported("compressed bodies are not accepted")
     message = Message()
     message["content-type"] = request.headers.get("content-type", "")
+    if not readable(message, "content-type"):
+        raise unsupported("the parameters of the Content-Type cannot be read")
     return message
+
+
+def readable(message: Message, header: str) -> bool:
+    """Whether a header's parameters can be read: `email` has no error of its own for others."""
+    try:
+        message.get_params(header=header)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def unsupported(detail: str) -> HttpError:

@@ -156,6 +156,22 @@ MEDIA_TYPES = (
         None,
         {"Content-Type": "application/json; charset=latin-1"},
     ),
+    *(
+        Bad(
+            f"parameters {name}",
+            path,
+            b"{}",
+            415,
+            "unsupported_media_type",
+            None,
+            {"Content-Type": f"application/json; {parameters}"},
+        )
+        for path in (JOBS, ITEMS)
+        for name, parameters in (
+            ("both whole and in parts", "charset*=a; charset*0=b"),
+            ("of a long number", f"charset*{'9' * 5000}=a"),
+        )
+    ),
     Bad("gzip", JOBS, job(), 415, "unsupported_media_type", None, {"Content-Encoding": "gzip"}),
     Bad(
         "XML items",

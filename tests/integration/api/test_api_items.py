@@ -145,6 +145,7 @@ FORMS = (
     ("no items", form(b'name="a"\r\n\r\nb\r\n'), None, 400, "invalid_multipart"),
     ("items twice", form(GOOD, GOOD), None, 400, "invalid_multipart"),
     ("no name", form(b"\r\n\r\nb\r\n"), None, 400, "invalid_multipart"),
+    ("odd name", form(b"name*=a; name*0=b\r\n\r\nb\r\n"), None, 400, "invalid_multipart"),
     ("not JSON", form(b'name="items"\r\n\r\n{\r\n'), None, 400, "invalid_json"),
     ("not UTF-8", form(b'name="items"\r\n\r\n{"items": "\xff"}\r\n'), None, 400, "invalid_utf8"),
     ("unused part", form(GOOD, b'name="p"\r\n\r\nb\r\n'), None, 422, "unused_part"),

@@ -105,6 +105,7 @@ def test_a_wrong_standing_query_refuses_them_all(
         ({"cron": "every night"}, 422, "invalid_cron"),
         ({"time_zone": "Mars"}, 422, "unknown_time_zone"),
         ({"until": "25:00"}, 422, "invalid_field"),
+        ({"alarms": {"max_duration_s": 10**400}}, 422, "invalid_field"),
         ({"top_n": 3}, 422, "invalid_field"),
         ({"k": 100_000}, 422, "invalid_field"),
         ({"filter": {"x": 1}}, 422, None),
@@ -229,6 +230,7 @@ def test_run_for_a_date(tenant: Tenant, corpus: str) -> None:
     assert problem(tenant.http.post(path, json={"date": "2026-03-29"})) == (409, "run_exists")
     assert problem(tenant.http.post(path, json={"date": "2026-02-30"})) == (422, "invalid_date")
     assert problem(tenant.http.post(path, json={"date": "2999-01-01"})) == (422, "tick_to_come")
+    assert problem(tenant.http.post(path, json={"date": "0001-01-01"})) == (422, "no_tick")
 
 
 def test_another_tenant_sees_nothing_of_it(
