@@ -12,6 +12,7 @@ from python_multipart.multipart import MultipartParser
 
 from api.payload import readable
 from api.problems import HttpError
+from api.schemas import MAX_ITEMS
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -32,6 +33,8 @@ class _Collector:
     value: bytearray = field(default_factory=bytearray)
 
     def on_part_begin(self) -> None:
+        if len(self.parts) > MAX_ITEMS:  # an image for each, and the items themselves
+            raise _invalid(f"over {MAX_ITEMS + 1} parts")
         self.parts.append((Message(), bytearray()))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:

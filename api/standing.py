@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 from api import strict_json
 from api.drafts import Draft, check_metadata, fetched, image_source, keep_media, verified
@@ -29,15 +30,16 @@ class QueryDraft:
 
 def parse_lines(body: bytes) -> StandingQueriesRequest:
     """A query a line. Raises what strict_json and `validate` raise, with the line's number."""
-    queries = [_line(line, no) for no, line in enumerate(body.split(b"\n"), 1) if line.strip()]
+    room = strict_json.Room()
+    queries = [_line(line, no, room) for no, line in enumerate(BytesIO(body), 1) if line.strip()]
     if not queries:
         raise InvalidField("body", "there is no query", code="missing_field")
     return StandingQueriesRequest.model_construct(queries=queries)
 
 
-def _line(line: bytes, no: int) -> StandingQueryRequest:
+def _line(line: bytes, no: int, room: strict_json.Room) -> StandingQueryRequest:
     try:
-        value = strict_json.parse(line)
+        value = strict_json.parse(line, room)
     except HttpError as exc:
         raise HttpError(exc.status, exc.code, f"line {no}: {exc.detail}") from exc
     except InvalidField as exc:

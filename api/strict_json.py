@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from api.problems import HttpError, field_path
@@ -18,8 +19,15 @@ _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """Also one that nothing ends: else the search would begin again at each quote within it."""
 
 
-def parse(body: bytes) -> Any:
-    """The JSON value of a body.
+@dataclass(slots=True)
+class Room:
+    """How many values a body that comes in pieces may still have."""
+
+    left: int = MAX_VALUES
+
+
+def parse(body: bytes, room: Room | None = None) -> Any:
+    """The JSON value of a body, or of a piece of one with the room that the pieces before left.
 
     Raises HttpError 413 `too_many_values`, 400 `invalid_utf8`, `invalid_json`, `duplicate_key` or
     `too_deep`, and InvalidField with `invalid_number` (NaN, infinite, or too long to read) or
@@ -29,21 +37,22 @@ def parse(body: bytes) -> Any:
         text = body.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise HttpError(400, "invalid_utf8", "the body is not UTF-8") from exc
-    _count(text)
+    _count(text, room or Room())
     value = _load(text)
     _check(value)
     return value
 
 
-def _count(text: str) -> None:
+def _count(text: str, room: Room) -> None:
     """Refuse a body of too many values before any is made."""
     found, end = 0, 0
     for string in _STRING.finditer(text):
         found += _values(text, end, string.start())
         end = string.end()
-        if found > MAX_VALUES:
+        if found > room.left:
             break
-    if found + _values(text, end, len(text)) > MAX_VALUES:
+    room.left -= found + _values(text, end, len(text))
+    if room.left < 0:
         raise HttpError(413, "too_many_values", f"the body has over {MAX_VALUES} values")
 
 

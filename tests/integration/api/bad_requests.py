@@ -126,6 +126,12 @@ LINES = (
     lines(
         "blank query", OPTIONS + b'{"text": "a"}\n{"text": " "}', 422, "blank", "queries[1].text"
     ),
+    lines(
+        "of too many values together",
+        OPTIONS + (b'{"text": [' + b"[]," * 200_000 + b"[]]}\n") * 2,
+        413,
+        "too_many_values",
+    ),
     lines("number", OPTIONS + b"5", 422, "invalid_field", "queries[0]"),
     lines(
         "of too many queries",
