@@ -204,6 +204,23 @@ def test_a_page_of_rankings_is_as_large_as_its_run_makes_it(tenant: Tenant, corp
     assert [one["standing_query"] for one in first["items"]] == ["cups"]
 
 
+def test_a_calibration_holds_for_a_run_wherever_it_is_read(tenant: Tenant, corpus: str) -> None:
+    made(tenant)
+    begun = run(tenant)
+    finish(tenant, begun["id"])
+    fingerprint = tenant.http.get(f"/v1/jobs/{begun['id']}").json()["scorer"]["fingerprint"]
+    map = {"method": "platt", "slope": 1.0, "intercept": 0.0}
+    path = f"/v1/scorers/{fingerprint}/calibration"
+    tenant.http.put(path, json={"map": map}).raise_for_status()
+    of_job = tenant.http.get(f"/v1/jobs/{begun['id']}").json()["rankings"][0]["hits"]
+    assert all(hit["probability"] is not None for hit in of_job)
+    unsettled = tenant.http.get(f"/v1/runs/{begun['id']}/rankings").json()["items"][0]["hits"]
+    nightly.settle_ended(tenant.database)
+    latest = tenant.http.get("/v1/schedules/nightly/latest").json()["rankings"][0]["hits"]
+    past = tenant.http.get("/v1/schedules/nightly/queries/cups/history").json()["items"]
+    assert unsettled == latest == past[0]["ranking"]["hits"] == of_job
+
+
 def test_held_run_becomes_the_latest_when_confirmed(tenant: Tenant, corpus: str) -> None:
     made(tenant)
     begun = run(tenant)
