@@ -15,5 +15,5 @@ def parse_lines(body: bytes) -> ItemsRequest:
     items = payload.parse_lines(body, ItemRequest)
     if not items:
         raise InvalidField("body", "there is no item", code="missing_field")
-    # Every line is validated; how many there are is bounded by the body's cap alone.
+    # Every line is validated; how many there are is bounded by the body's caps alone.
     return ItemsRequest.model_construct(items=items)

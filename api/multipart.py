@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
+from api.payload import readable
 from api.problems import HttpError
+from api.schemas import MAX_ITEMS
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -31,6 +33,8 @@ class _Collector:
     value: bytearray = field(default_factory=bytearray)
 
     def on_part_begin(self) -> None:
+        if len(self.parts) > MAX_ITEMS:  # an image for each, and the items themselves
+            raise _invalid(f"over {MAX_ITEMS + 1} parts")
         self.parts.append((Message(), bytearray()))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -82,6 +86,8 @@ def parse(body: bytes, boundary: object) -> Mapping[str, Part]:
 def _by_name(collected: _Collector) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for head, data in collected.parts:
+        if not readable(head, "content-disposition"):
+            raise _invalid("a part's Content-Disposition cannot be read")
         name = head.get_param("name", header="content-disposition")
         if not isinstance(name, str) or not name:
             raise _invalid("a part has no name")

@@ -38,7 +38,8 @@ def job(body: bytes, most: int) -> JobRequest:
     first = next(lines, None)
     if first is None:
         raise HttpError(400, "invalid_json", FORM)
-    options = _parse(*first, "")
+    room = strict_json.Room()
+    options = _parse(*first, "", room)
     if not isinstance(options, dict):
         raise InvalidField("body", "the first line is an object of options", code="invalid_field")
     if options.keys() & {"text", "image"}:
@@ -46,7 +47,7 @@ def job(body: bytes, most: int) -> JobRequest:
     for name in ("query", "queries"):
         if name in options:
             raise InvalidField(name, "queries have lines of their own", code="unknown_field")
-    queries = [_parse(*line, f"queries[{no}]") for no, line in enumerate(islice(lines, most))]
+    queries = [_parse(*line, f"queries[{no}]", room) for no, line in enumerate(islice(lines, most))]
     if not queries:
         raise InvalidField("queries", f"there is no query: {FORM}")
     if next(lines, None) is not None:
@@ -55,9 +56,9 @@ def job(body: bytes, most: int) -> JobRequest:
     return validate(options | {"queries": queries}, JobRequest)
 
 
-def _parse(no: int, line: bytes, path: str) -> Any:
+def _parse(no: int, line: bytes, path: str, room: strict_json.Room) -> Any:
     try:
-        return strict_json.parse_line(line, no)
+        return strict_json.parse_line(line, no, room)
     except InvalidField as exc:
         inner = "" if exc.field == "body" else exc.field
         field = f"{path}.{inner}" if path and inner else path or inner or "body"

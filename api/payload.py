@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from email.message import Message
+from io import BytesIO
 from typing import TypeVar
 
 from fastapi import Request
@@ -20,12 +21,23 @@ SMALL_BODY = 16 * 1024
 
 
 def content_type(request: Request) -> Message:
-    """The Content-Type header, parsed; raises 415 for a compressed body."""
+    """The Content-Type header, parsed; raises 415 for a compressed body or odd parameters."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise unsupported("compressed bodies are not accepted")
     message = Message()
     message["content-type"] = request.headers.get("content-type", "")
+    if not readable(message, "content-type"):
+        raise unsupported("the parameters of the Content-Type cannot be read")
     return message
+
+
+def readable(message: Message, header: str) -> bool:
+    """Whether a header's parameters can be read: `email` has no error of its own for others."""
+    try:
+        message.get_params(header=header)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def unsupported(detail: str) -> HttpError:
@@ -70,13 +82,13 @@ def parse(body: bytes, model: type[Model]) -> Model:
 
 def parse_lines(body: bytes, model: type[Model]) -> list[Model]:
     """A value a line, blank ones left out; errors give the number of the line, from 1."""
-    lines = enumerate(body.split(b"\n"), start=1)
-    return [_parse_line(line, no, model) for no, line in lines if line.strip()]
+    room, lines = strict_json.Room(), enumerate(BytesIO(body), start=1)
+    return [_parse_line(line, no, room, model) for no, line in lines if line.strip()]
 
 
-def _parse_line(line: bytes, no: int, model: type[Model]) -> Model:
+def _parse_line(line: bytes, no: int, room: strict_json.Room, model: type[Model]) -> Model:
     try:
-        value = strict_json.parse_line(line, no)
+        value = strict_json.parse_line(line, no, room)
     except InvalidField as exc:
         field = f"lines[{no}].{exc.field}".removesuffix(".body")
         raise InvalidField(field, exc.detail, code=exc.code) from exc

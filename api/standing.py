@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api import payload
-from api.drafts import Draft, check_metadata, keep_media, verified
+from api.drafts import Draft, check_metadata, fetched, image_source, keep_media, verified
 from api.ingest import known_corpus, no_corpus
 from api.schedule_schemas import StandingQueriesRequest, StandingQueryRequest
 from api.schemas import addressable
 from api.services import Services
-from repick.content import Content, clean_text, read_image_source
+from repick.content import Content, clean_text
 from repick.errors import ContentError, InvalidField
 from repick.settings import Settings
 from repick.store import contents, corpora, standing
@@ -60,7 +60,7 @@ def _draft(one: StandingQueryRequest, field: str, settings: Settings) -> Draft:
     check_metadata(one.metadata, f"{field}.metadata")
     image = None
     if one.image is not None:
-        image = read_image_source(one.image, f"{field}.image", settings.max_image_bytes)
+        image = image_source(one.image, field, settings)
     return Draft(one.text, image)
 
 
@@ -84,11 +84,12 @@ def put(services: Services, tenant_id: int, corpus: str, drafts: Sequence[QueryD
 
 
 def _contents(services: Services, tenant_id: int, drafts: Sequence[QueryDraft]) -> list[Content]:
-    outcomes = verified(services, [one.draft for one in drafts])
+    whole = fetched(services, [one.draft for one in drafts])
+    outcomes = verified(services, whole)
     queries: list[Content] = []
     for one, outcome in zip(drafts, outcomes, strict=True):
         if isinstance(outcome, ContentError):
             raise InvalidField(f"{one.field}.image", outcome.detail, code=outcome.code)
         queries.append(Content(outcome.text, outcome.media, one.request.instruction))
-    keep_media(services, tenant_id, [one.draft for one in drafts], queries)
+    keep_media(services, tenant_id, whole, queries)
     return queries

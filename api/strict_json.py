@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from api.problems import HttpError, field_path
@@ -14,11 +15,21 @@ MAX_DEPTH = 64
 MAX_VALUES = 500_000
 """Values of a body; each costs memory that its bytes do not show."""
 
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""Also one that nothing ends: else the search would begin again at each quote within it."""
 
 
-def parse(body: bytes, *, one_line: bool = False) -> Any:
-    """The JSON value of a body; of one that is one line, an error gives the column alone.
+@dataclass(slots=True)
+class Room:
+    """How many values a body that comes in lines may still have."""
+
+    left: int = MAX_VALUES
+
+
+def parse(body: bytes, room: Room | None = None, *, one_line: bool = False) -> Any:
+    """The JSON value of a body, or of a line of one with the room that the lines before left.
+
+    Of one line, an error gives the column alone.
 
     Raises HttpError 413 `too_many_values`, 400 `invalid_utf8`, `invalid_json`, `duplicate_key` or
     `too_deep`, and InvalidField with `invalid_number` (NaN, infinite, or too long to read) or
@@ -28,29 +39,30 @@ def parse(body: bytes, *, one_line: bool = False) -> Any:
         text = body.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise HttpError(400, "invalid_utf8", "the body is not UTF-8") from exc
-    _count(text)
+    _count(text, room or Room())
     value = _load(text, one_line)
     _check(value)
     return value
 
 
-def parse_line(line: bytes, no: int) -> Any:
+def parse_line(line: bytes, no: int, room: Room) -> Any:
     """As `parse`, a line of many: the sentence of an HttpError begins with its number."""
     try:
-        return parse(line.rstrip(b"\r\n"), one_line=True)
+        return parse(line.rstrip(b"\r\n"), room, one_line=True)
     except HttpError as exc:
         raise HttpError(exc.status, exc.code, f"line {no}: {exc.detail}") from exc
 
 
-def _count(text: str) -> None:
+def _count(text: str, room: Room) -> None:
     """Refuse a body of too many values before any is made."""
     found, end = 0, 0
     for string in _STRING.finditer(text):
         found += _values(text, end, string.start())
         end = string.end()
-        if found > MAX_VALUES:
+        if found > room.left:
             break
-    if found + _values(text, end, len(text)) > MAX_VALUES:
+    room.left -= found + _values(text, end, len(text))
+    if room.left < 0:
         raise HttpError(413, "too_many_values", f"the body has over {MAX_VALUES} values")
 
 

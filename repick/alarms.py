@@ -5,7 +5,7 @@ What cannot be judged (a first run has nothing to compare with) raises no alarm.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -63,7 +63,7 @@ def parse(value: Mapping[str, Any]) -> Thresholds:
             if not isinstance(one, bool):
                 raise InvalidField(field, "true or false")
             continue
-        _check_number(field, one, 1.0 if name in SHARES else math.inf)
+        _check_number(field, one, 1.0 if name in SHARES else sys.float_info.max)
     return Thresholds(**value)
 
 
@@ -71,7 +71,7 @@ def _check_number(field: str, one: object, most: float) -> None:
     if one is None:
         return
     number = isinstance(one, int | float) and not isinstance(one, bool)
-    if not number or not math.isfinite(one) or not 0 <= one <= most:  # type: ignore[arg-type,operator]
+    if not number or not 0 <= one <= most:  # type: ignore[operator]
         detail = "a number from 0 to 1" if most == 1 else "a number of seconds, at least 0"
         raise InvalidField(field, detail)
 

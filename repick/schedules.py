@@ -83,8 +83,11 @@ def tick_of_date(cron: str, time_zone: str, day: date) -> datetime | None:
     local = zone(time_zone)
     midnight = datetime.combine(day, time.min, local)
     # A second before, as a tick at midnight itself is of this day.
-    before = midnight.astimezone(UTC) - timedelta(seconds=1)
-    tick = next_tick(cron, time_zone, before)
+    try:
+        before = midnight.astimezone(UTC) - timedelta(seconds=1)
+        tick = next_tick(cron, time_zone, before)
+    except OverflowError:  # at the calendar's first or last day
+        return None
     return tick if tick.astimezone(local).date() == day else None
 
 

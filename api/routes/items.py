@@ -51,8 +51,9 @@ async def put_items(
 ) -> StoredOut:
     """Store up to 1,000 items, new or changed, as JSON or as multipart with images as parts.
 
-    As NDJSON (`application/x-ndjson`), an item a line, as many as the body may hold. An image or
-    text that cannot be used fails as an item; the others are stored.
+    As NDJSON (`application/x-ndjson`), an item a line, as many as the body may hold: like
+    any, it has at most 500,000 JSON values. An image or text that cannot be used fails as an item;
+    the others are stored.
     """
     wanted, parts = await _read(request)
 

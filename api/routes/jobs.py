@@ -82,7 +82,12 @@ def list_jobs(
     services: Serviced,
     state: Annotated[JobState | None, Query()] = None,
     corpus: Annotated[
-        str | None, Query(max_length=200, description="Jobs over the corpus of this name.")
+        str | None,
+        Query(
+            max_length=200,
+            pattern=r"^[^\x00]*$",
+            description="Jobs over the corpus of this name.",
+        ),
     ] = None,
     metadata: Annotated[
         str | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
@@ -29,11 +28,9 @@ from api.schedule_views import (
 from api.schemas import MAX_ID_CHARS
 from api.services import Services, services_of
 from api.views import View
-from repick.calibration import Map
 from repick.errors import Conflict, NotFound
-from repick.store import histories, runs, schedules
+from repick.store import calibrations, histories, jobs, runs
 from repick.store.database import Connection
-from repick.store.histories import Named
 from repick.store.runs import Run
 
 router = APIRouter(tags=["schedules"])
@@ -67,11 +64,9 @@ def list_run_rankings(
     after = int(services.cursors.read(f"rankings.{run}", cursor)) if cursor is not None else -1
     with services.database.read() as connection:
         found = runs.by_id(connection, who.tenant_id, run)
-        one = found and schedules.by_id(connection, who.tenant_id, found.schedule_id)
-        if not found or not one:
+        if found is None:
             raise no_run()
-        page, last = _ranking_page(connection, found, None, page_size(one.top_n), after)
-    shown, link = _shown(services, found, page, last)
+        shown, link = _ranking_page(services, connection, found, None, after)
     return _json(StandingRankingsOut(items=shown, next=link))
 
 
@@ -114,35 +109,33 @@ def show_latest(
         run = one.latest_run and runs.by_id(connection, who.tenant_id, one.latest_run)
         if not run:
             raise NotFound("no run was published yet", code="no_latest_run")
-        page, last = _ranking_page(connection, run, query, page_size(one.top_n))
-    if query is not None and not page:
+        shown, link = _ranking_page(services, connection, run, query)
+    if query is not None and not shown:
         raise NotFound("the latest run has no ranking of this query", code="query_not_found")
-    shown, link = _shown(services, run, page, last)
     return _json(LatestOut(run=RunOut.of(run), rankings=shown, next=link))
 
 
 def _ranking_page(
-    connection: Connection, run: Run, query: str | None, size: int, after: int = -1
-) -> tuple[list[Named], int | None]:
-    """Rankings past query number `after`, and the last one's where there are more."""
-    page = histories.of_run(connection, run.tenant_id, run.run_id, query, size + 1, after)
-    if len(page) <= size:
-        return page, None
-    return page[:size], page[size - 1].ranking.query_no
-
-
-def _shown(
-    services: Services, run: Run, page: Sequence[Named], last: int | None
+    services: Services, connection: Connection, run: Run, query: str | None, after: int = -1
 ) -> tuple[list[StandingRankingOut], str | None]:
-    """A page as it is answered, and the link to the next one of the same run."""
-    link = None
-    if last is not None:
-        cursor = services.cursors.write(f"rankings.{run.run_id}", last)
-        link = next_link(f"/v1/runs/{run.run_id}/rankings", cursor=cursor)
-    calibration = _calibration(services, run.tenant_id, run)
-    return [
-        StandingRankingOut.of(one.ranking, calibration, standing_query=one.name) for one in page
-    ], link
+    """Rankings past query number `after`, and the link to those past them in the same run.
+
+    How many hits each has is the run's: its schedule may have been changed since.
+    """
+    job = jobs.view(connection, run.tenant_id, run.run_id)
+    if job is None:
+        return [], None
+    size = page_size(job.top_n)
+    page = histories.of_run(connection, run.tenant_id, run.run_id, query, size + 1, after)
+    calibration = calibrations.latest(connection, run.tenant_id, job.scorer_fingerprint)
+    map = calibration.map if calibration else None
+    shown = [
+        StandingRankingOut.of(one.ranking, map, standing_query=one.name) for one in page[:size]
+    ]
+    if len(page) <= size:
+        return shown, None
+    cursor = services.cursors.write(f"rankings.{run.run_id}", shown[-1].query)
+    return shown, next_link(f"/v1/runs/{run.run_id}/rankings", cursor=cursor)
 
 
 @router.get(
@@ -170,13 +163,17 @@ def show_history(
         last = services.cursors.write(purpose, page[-1].run.tick.isoformat())
         path = f"{schedule_path(schedule)}/queries/{quote(item)}/history"
         link = next_link(path, limit=limit, cursor=last)
+    scorers = {_scorer(past.run) for past in page}
+    maps = {key: calibration_of(services, who.tenant_id, key) for key in scorers if key}
     shown = HistoryOut(
         items=[
             PastRankingOut(
                 run=past.run.run_id,
                 tick=past.run.tick,
                 state=past.run.state,
-                ranking=StandingRankingOut.of(past.ranking, None, standing_query=item),
+                ranking=StandingRankingOut.of(
+                    past.ranking, maps.get(_scorer(past.run)), standing_query=item
+                ),
             )
             for past in page
         ],
@@ -219,6 +216,6 @@ def _instant(services: Services, purpose: str, cursor: str | None) -> datetime |
     return datetime.fromisoformat(services.cursors.read(purpose, cursor))
 
 
-def _calibration(services: Services, tenant_id: int, run: Run) -> Map | None:
-    fingerprint = run.figures.get("scorer_fingerprint")
-    return calibration_of(services, tenant_id, fingerprint) if fingerprint else None
+def _scorer(run: Run) -> str:
+    """The fingerprint of a settled run's scorer."""
+    return str(run.figures.get("scorer_fingerprint", ""))

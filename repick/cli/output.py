@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ _JOB_COLUMNS = {"job": 36, "state": 10, "corpus": 8, "pairs": 5, "created": 11} 
 }
 """With their least widths: an id is there to be copied, and what a narrow screen cuts is last."""
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _STYLES = {
     "succeeded": "green",
     "partial": "yellow",
@@ -142,8 +144,13 @@ def print_audit(audit: Mapping[str, Any]) -> None:
     for one in audit["passes"]:
         logits = "  ".join(f"{label} {logit:+.3f}" for label, logit in one["label_logits"].items())
         console.print()
-        console.print(Text(one["prompt"], style="dim"))
+        console.print(Text(harmless(one["prompt"]), style="dim"))
         console.print(Text(logits))
+
+
+def harmless(text: str) -> str:
+    """A text of anybody's as a terminal may have it: control characters are shown, not obeyed."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def moved(before: int, after: int) -> Text:

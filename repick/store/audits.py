@@ -32,7 +32,9 @@ class Audit:
 
 _PAIR = text(
     """
-    SELECT p.*, v.value AS provenance FROM ranking r
+    SELECT p.query_id, p.document_id, p.scorer_id, p.margin, p.score, p.label_mass, p.entropy,
+        p.enhanced_at, p.label_logits, p.cut_tokens, p.created_at, v.value AS provenance
+    FROM ranking r
     JOIN job_query q ON q.job_id = r.job_id AND q.query_no = r.query_no
     JOIN pair_score p ON p.tenant_id = r.tenant_id AND p.query_id = q.content_id
       AND p.document_id = :document AND p.scorer_id = r.scorer_id

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from repick.store import driver, runs
-from repick.store.rankings import Ranking, ranking_of
+from repick.store.rankings import COLUMNS, Ranking, ranking_of
 from repick.store.runs import Run
 
 
@@ -27,8 +27,8 @@ class Past:
     ranking: Ranking
 
 
-_OF_RUN = """
-    SELECT r.*, q.standing_query FROM job_query q
+_OF_RUN = f"""
+    SELECT {COLUMNS}, q.standing_query FROM job_query q
     JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
     WHERE q.job_id = %(run)s AND q.tenant_id = %(tenant)s
       AND (CAST(%(name)s AS text) IS NULL OR q.standing_query = %(name)s)
@@ -37,9 +37,9 @@ _OF_RUN = """
 """
 # Each run by itself: as one join over the weeks it is planned for parallel workers, whose start
 # takes longer than all of it.
-_OF_QUERY = """
+_OF_QUERY = f"""
     SELECT ranked.* FROM unnest(CAST(%(runs)s AS uuid[])) run CROSS JOIN LATERAL (
-        SELECT r.* FROM job_query q
+        SELECT {COLUMNS} FROM job_query q
         JOIN ranking r ON r.job_id = q.job_id AND r.query_no = q.query_no
         WHERE q.job_id = run AND q.standing_query = %(name)s AND q.tenant_id = %(tenant)s LIMIT 1
     ) ranked

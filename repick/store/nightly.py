@@ -53,7 +53,9 @@ _ADMIT = text(
       AND id IN (SELECT id FROM (
           SELECT id, not_before, row_number() OVER (PARTITION BY tenant_id ORDER BY
               not_before IS NOT DISTINCT FROM CAST(:in_line AS timestamptz), id) AS place
-          FROM job WHERE kind = 'nightly' AND finished_at IS NULL) line WHERE place <= :places)
+          FROM job WHERE kind = 'nightly' AND finished_at IS NULL
+            AND (not_before IS NULL OR not_before <= now() OR not_before = :in_line)
+      ) line WHERE place <= :places)
     """
 )
 
@@ -61,6 +63,7 @@ _ADMIT = text(
 def admit(connection: Connection, places: int) -> int:
     """Let each tenant's oldest nightly jobs begin while it has places; give how many began.
 
+    One that is put off, perhaps for a week, takes no place until its window opens.
     Two sweeps at once are kept from counting the same place twice.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('repick.nightly.admit'))"))

@@ -61,6 +61,19 @@ class Ranking:
     created_at: datetime
 
 
+COLUMNS = ", ".join(
+    f"r.{name}"
+    for name in (
+        "job_id",
+        *(name for name in Ranking.__slots__ if name != "hits"),
+        *("external_ids", "content_ids", "scores", "margins", "label_masses", "entropies"),
+        *("enhanced_at", "coarse_ranks", "coarse_scores", "cut_tokens"),
+    )
+)
+"""Of `ranking r`, by name: where a migration adds a column, a connection that has prepared `r.*`
+can never run it again."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueryError:
     """Why one query of a job has no ranking."""
@@ -242,7 +255,7 @@ def read(
     """Rankings of a job by query number, those past `after`."""
     rows = driver.rows(
         connection,
-        "SELECT * FROM ranking WHERE job_id = %(job)s AND tenant_id = %(tenant)s"
+        f"SELECT {COLUMNS} FROM ranking r WHERE job_id = %(job)s AND tenant_id = %(tenant)s"
         " AND query_no > %(after)s ORDER BY query_no LIMIT %(limit)s",
         {"job": job_id, "tenant": tenant_id, "after": after, "limit": limit},
         binary=True,

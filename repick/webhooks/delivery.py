@@ -73,6 +73,8 @@ class Deliverer:
             return self._send(one)
         except InvalidField as exc:  # the operator's rules have changed since it was stored
             return Outcome(None, exc.code, final=True)
+        except ValueError:  # a library cannot send to it: no reason to end everybody's deliveries
+            return Outcome(None, "invalid_url", final=True)
         except AddressBlocked as exc:
             return Outcome(None, exc.code)
         except Unavailable as exc:
@@ -86,7 +88,9 @@ class Deliverer:
         """Raises what its callees do; nothing of the answer but its status is read."""
         url = rules.parsed_url(one.url, insecure=self.insecure)
         deadline = time.monotonic() + DEADLINE_S
-        addresses = check_host(url.host, rules.port_of(url), self.resolver)
+        # As it is sent: the system would write a name in Unicode by older rules, as another one.
+        host = url.raw_host.decode()
+        addresses = check_host(host, rules.port_of(url), self.resolver)
         body = webhooks.body_of(one)
         headers = {
             "host": url.netloc.decode(),

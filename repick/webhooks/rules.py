@@ -30,6 +30,7 @@ MAX_ATTEMPTS = 12
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(hours=12)
 OLD_SECRET_LASTS = timedelta(hours=24)
 MAX_URL_CHARS = 2_000
+MAX_PORT = 65_535
 SECRET_BYTES = 32
 
 
@@ -87,6 +88,8 @@ def parsed_url(url: str, *, insecure: bool = False) -> httpx.URL:
     if found.scheme not in {"https", "http"} or not host or found.userinfo or found.fragment:
         detail = "an https address with a host, without credentials or fragment"
         raise InvalidField("url", detail, code="invalid_url")
+    if not 1 <= port_of(found) <= MAX_PORT:
+        raise InvalidField("url", "there is no such port", code="invalid_url")
     if found.scheme != "https" and not insecure:
         raise InvalidField("url", "webhooks are sent over https", code="https_only")
     if _is_literal(host) and not outbound.is_global(host):
@@ -101,4 +104,6 @@ def _is_literal(host: str) -> bool:
 
 
 def port_of(url: httpx.URL) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
+    if url.port is None:
+        return 443 if url.scheme == "https" else 80
+    return url.port

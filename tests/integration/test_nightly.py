@@ -182,6 +182,21 @@ def test_closed_window_puts_the_rest_off_until_the_next_tick(pipeline: Pipeline)
     pipeline.expect(run_id, JobState.SUCCEEDED)
 
 
+def test_what_is_put_off_takes_nobodys_place(pipeline: Pipeline) -> None:
+    pipeline.put(DOCUMENTS)
+    maker.stand(pipeline, QUERIES)
+    one = maker.schedule(pipeline, until=clock_time(6, 0), after_until=WindowPolicy.PUT_OFF)
+    put_off = [maker.begin(pipeline, one) for _ in range(2)]
+    closes = maker.run_of(pipeline, put_off[0]).window_until
+    assert closes is not None
+    maker.tick(pipeline, closes + timedelta(seconds=1))
+    assert pipeline.claim(put_off[0], Stage.RETRIEVE) is None
+    others = maker.schedule(pipeline, name="others")
+    begun = [maker.begin(pipeline, others) for _ in range(3)]
+    assert pipeline.claim(begun[1], Stage.RETRIEVE) is not None
+    assert pipeline.claim(begun[2], Stage.RETRIEVE) is None
+
+
 def test_date_has_one_run(pipeline: Pipeline) -> None:
     pipeline.put(DOCUMENTS)
     maker.stand(pipeline, QUERIES)

@@ -9,11 +9,12 @@ from enum import StrEnum
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
+from repick.store import audits, histories, rankings
 from repick.store.database import Database, alembic_config, downgrade, migrate
 from repick.tables import SpaceState, metadata
 from repick.webhooks.rules import DeliveryState
@@ -121,6 +122,27 @@ def test_view_has_one_row_a_hit(pipeline: Pipeline) -> None:
     assert [
         (row.rank, row.external_id, row.margin, row.enhanced_at, row.cut_tokens) for row in rows
     ] == [(hit.rank, hit.external_id, hit.margin, hit.enhanced_at, 0) for hit in hits]
+
+
+def test_a_new_column_ends_no_reading(pipeline: Pipeline) -> None:
+    """As of an API that runs while a later version's migration does."""
+    pipeline.put({"red": "a red square"})
+    pipeline.run(job_id := pipeline.submit(["red"]))
+    tenant = pipeline.tenant_id
+
+    def read(connection: Connection) -> list[object]:
+        of_run = histories.of_run(connection, tenant, job_id, None, 10)
+        audit = audits.find(connection, tenant, job_id, 0, "red")
+        return [rankings.read(connection, tenant, job_id), of_run, audit]
+
+    with pipeline.database.read() as reading:
+        for _ in range(10):  # until psycopg has prepared the statements
+            before = read(reading)
+        with pipeline.database.begin() as connection:
+            for table in ("ranking", "pair_score"):
+                connection.execute(text(f"ALTER TABLE {table} ADD COLUMN later integer"))
+        assert read(reading) == before
+    assert all(before)
 
 
 def test_two_migrations_at_once_both_succeed(empty_database_url: str) -> None:

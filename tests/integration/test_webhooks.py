@@ -178,6 +178,28 @@ def test_connection_goes_to_the_address_that_was_checked(pipeline: Pipeline, got
     assert (names.asked, backend.asked) == (["hooks.example.com"], [(PUBLIC, 80)])
 
 
+def test_a_name_is_looked_up_as_it_is_sent(pipeline: Pipeline, got: Receiver) -> None:
+    one = hook(pipeline, url="http://straße.example/")
+    with pipeline.database.begin() as connection:
+        webhooks.enqueue_test(connection, pipeline.tenant_id, one.id)
+    names = Names()
+    Deliverer(pipeline.database, True, names, ToReceiver(got.port)).tick()
+    assert names.asked == ["xn--strae-oqa.example"]
+
+
+def test_an_address_that_no_library_takes_ends_its_own_delivery_alone(
+    pipeline: Pipeline, got: Receiver
+) -> None:
+    hooks = [hook(pipeline, url=url) for url in ("http://hooks.example.com:99999/", URL)]
+    with pipeline.database.begin() as connection:
+        for one in hooks:
+            webhooks.enqueue_test(connection, pipeline.tenant_id, one.id)
+    deliverer(pipeline, got).tick()
+    bad, good = (deliveries(pipeline, one)[0] for one in hooks)
+    assert (bad.state, bad.last_error) == (DeliveryState.FAILED, "invalid_url")
+    assert good.state is DeliveryState.DELIVERED
+
+
 def test_without_the_operators_word_nothing_leaves_without_tls(
     pipeline: Pipeline, got: Receiver
 ) -> None:
@@ -229,6 +251,9 @@ def test_two_senders_share_the_work(pipeline: Pipeline, got: Receiver) -> None:
         ("https://[::1]/", "address_blocked"),
         ("https://[::ffff:10.0.0.1]/", "address_blocked"),
         ("https://a b/", "invalid_url"),
+        ("https://hooks.example.com:99999/", "invalid_url"),
+        ("https://hooks.example.com:-1/", "invalid_url"),
+        ("https://hooks.example.com:0/", "invalid_url"),
         ("https://" + "a" * 3000, "invalid_url"),
         ("not an address", "invalid_url"),
     ],

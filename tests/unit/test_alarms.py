@@ -77,7 +77,9 @@ def test_runs_without_a_common_query_have_no_churn() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, *_ in EACH])
-@pytest.mark.parametrize("value", [-0.1, True, "0.5", float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value", [-0.1, True, "0.5", float("nan"), float("inf"), pytest.param(10**400, id="huge")]
+)
 def test_what_is_no_threshold_is_refused(name: str, value: object) -> None:
     with pytest.raises(InvalidField) as refused:
         parse({name: value})

@@ -75,6 +75,8 @@ def test_tick_of_a_date() -> None:
     assert tick_of_date("0 0 * * *", BERLIN, date(2026, 7, 1)) == _utc(2026, 6, 30, 22)
     assert tick_of_date("30 2 * * *", BERLIN, date(2026, 3, 29)) == _utc(2026, 3, 29, 1)
     assert tick_of_date("0 2 * * SUN", BERLIN, date(2026, 7, 1)) is None
+    assert tick_of_date("0 0 * * *", BERLIN, date.min) is None
+    assert tick_of_date("0 0 29 2 *", BERLIN, date.max) is None
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,8 @@ class Bad:
 RAW = (
     Bad("truncated", JOBS, b'{"corpus": "things", "query": {"te', 400, "invalid_json"),
     Bad("empty body", JOBS, b"", 400, "invalid_json"),
+    # Looking for its end from every quote would take hours, in which nobody else is served.
+    Bad("a string without end", JOBS, b'"' + b'\\"' * 2_000_000, 400, "invalid_json"),
     Bad("two values", JOBS, b"{} {}", 400, "invalid_json"),
     Bad("byte order mark", JOBS, b"\xef\xbb\xbf{}", 400, "invalid_json"),
     Bad("NaN", JOBS, b'{"k": NaN}', 422, "invalid_number", "body"),
@@ -124,6 +126,12 @@ LINES = (
     lines(
         "blank query", OPTIONS + b'{"text": "a"}\n{"text": " "}', 422, "blank", "queries[1].text"
     ),
+    lines(
+        "of too many values together",
+        OPTIONS + (b'{"text": [' + b"[]," * 200_000 + b"[]]}\n") * 2,
+        413,
+        "too_many_values",
+    ),
     lines("number", OPTIONS + b"5", 422, "invalid_field", "queries[0]"),
     lines(
         "of too many queries",
@@ -153,6 +161,22 @@ MEDIA_TYPES = (
         "unsupported_media_type",
         None,
         {"Content-Type": "application/json; charset=latin-1"},
+    ),
+    *(
+        Bad(
+            f"parameters {name}",
+            path,
+            b"{}",
+            415,
+            "unsupported_media_type",
+            None,
+            {"Content-Type": f"application/json; {parameters}"},
+        )
+        for path in (JOBS, ITEMS)
+        for name, parameters in (
+            ("both whole and in parts", "charset*=a; charset*0=b"),
+            ("of a long number", f"charset*{'9' * 5000}=a"),
+        )
     ),
     Bad("gzip", JOBS, job(), 415, "unsupported_media_type", None, {"Content-Encoding": "gzip"}),
     Bad(

@@ -3,6 +3,7 @@ is ever connected to."""
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterator
 
@@ -67,6 +68,21 @@ def test_items_are_fetched_each_with_its_own_fate(
     }
     assert set(web.connected) == {PUBLIC}
     assert http.get(f"/v1/corpora/{corpus}/items/good/image").content == photo
+
+
+def test_standing_queries_are_fetched_and_one_that_cannot_be_refuses_them_all(
+    http: httpx.Client, web: Web, tenant: Tenant, corpus: str
+) -> None:
+    photo, path = bad_images.photo("PNG"), f"/v1/corpora/{corpus}/queries"
+    web.pages["/good"] = answer(photo)
+    good = {"id": "good", "image": "https://a.example/good"}
+    bad = {"id": "bad", "image": "https://inside.example/"}
+    refused = http.put(path, json={"queries": [good, bad]})
+    assert problem(refused) == (422, "address_blocked")
+    assert refused.json()["field"] == "queries[1].image"
+    assert http.get(path).json()["items"] == []
+    assert http.put(path, json={"queries": [good]}).json() == {"stored": 1, "unchanged": 0}
+    assert http.get(f"{path}/good").json()["image"] == hashlib.sha256(photo).hexdigest()
 
 
 def test_a_query_that_cannot_be_fetched_refuses_its_job(

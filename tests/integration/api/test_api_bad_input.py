@@ -83,6 +83,7 @@ QUERIES = (
     ("/v1/jobs?limit=0", 422, "invalid_field"),
     ("/v1/jobs?limit=many", 422, "invalid_field"),
     ("/v1/jobs?state=sleeping", 422, "invalid_field"),
+    ("/v1/jobs?corpus=a%00b", 422, "invalid_field"),
     ("/v1/jobs?metadata=a", 400, "invalid_json"),
     ("/v1/jobs?metadata=[1]", 422, "invalid_field"),
     ('/v1/jobs?metadata={"a":"\\u0000"}', 422, "invalid_text"),

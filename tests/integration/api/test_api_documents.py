@@ -116,6 +116,17 @@ def test_a_score_can_be_audited(tenant: Tenant, new_tenant: NewTenant) -> None:
     assert problem(new_tenant().http.get(path)) == (404, "job_not_found")
 
 
+def test_an_audited_text_does_nothing_to_the_terminal(tenant: Tenant) -> None:
+    hostile = "a cup\x1b]0;another title\x9b31m"
+    job = send(tenant, documents=[{"id": "a", "text": hostile}])
+    score(tenant, job["id"], hostile, PairScore(1.5, 0.8, 0.9, 0.3, (None,), ((2.0, 0.5),)))
+    rank_documents(tenant, job["id"])
+    options = ["--url", str(tenant.http.base_url), "--key", tenant.key]
+    told = CliRunner().invoke(app, ["job", "explain", job["id"], "a", *options])
+    assert "a cup\\x1b]0;another title\\x9b31m" in told.stdout
+    assert not {"\x1b", "\x9b"} & set(told.stdout)
+
+
 def rank_documents(tenant: Tenant, job_id: str) -> None:
     """What workers do once every pair is in the ledger."""
     lease = timedelta(seconds=30)

@@ -137,6 +137,7 @@ def form(*parts: bytes, end: bytes = b"--x--\r\n") -> bytes:
 
 
 GOOD = b'name="items"\r\n\r\n{"items": [{"id": "a", "text": "b"}]}\r\n'
+REFUSED = (None, 400, "invalid_multipart")
 FORMS = (
     ("no boundary", form(GOOD), "multipart/form-data", 400, "invalid_multipart"),
     ("another boundary", form(GOOD), "multipart/form-data; boundary=y", 400, "invalid_multipart"),
@@ -145,6 +146,8 @@ FORMS = (
     ("no items", form(b'name="a"\r\n\r\nb\r\n'), None, 400, "invalid_multipart"),
     ("items twice", form(GOOD, GOOD), None, 400, "invalid_multipart"),
     ("no name", form(b"\r\n\r\nb\r\n"), None, 400, "invalid_multipart"),
+    ("many parts", form(GOOD, *(b'name="%d"\r\n\r\n\r\n' % n for n in range(1001))), *REFUSED),
+    ("odd name", form(b"name*=a; name*0=b\r\n\r\nb\r\n"), None, 400, "invalid_multipart"),
     ("not JSON", form(b'name="items"\r\n\r\n{\r\n'), None, 400, "invalid_json"),
     ("not UTF-8", form(b'name="items"\r\n\r\n{"items": "\xff"}\r\n'), None, 400, "invalid_utf8"),
     ("unused part", form(GOOD, b'name="p"\r\n\r\nb\r\n'), None, 422, "unused_part"),
@@ -285,6 +288,15 @@ def test_the_error_of_a_line_says_its_number_and_no_other(
 ) -> None:
     response = put_lines(tenant, b'{"id": "x", "text": "a"}\n\n{"id": "y"' + rest)
     assert response.json()["detail"] == "line 3: not JSON: Expecting ',' delimiter at column 11"
+
+
+def test_lines_hold_no_more_values_together_than_one_body_may(tenant: Tenant, corpus: str) -> None:
+    line = b'{"id": "x", "text": "a", "metadata": {"a": [' + b"[]," * 200_000 + b"[]]}}\n"
+    assert problem(put_lines(tenant, line * 2)) == (413, "too_many_values")
+    headers = {"Content-Type": "application/x-ndjson"}
+    path = ITEMS.replace("items", "queries")
+    answer = tenant.http.put(path, content=line * 2, headers=headers)
+    assert problem(answer) == (413, "too_many_values")
 
 
 def test_a_body_of_blank_lines_is_refused(tenant: Tenant, corpus: str) -> None:

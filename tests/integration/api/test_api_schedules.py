@@ -112,6 +112,7 @@ def test_the_error_of_a_line_says_its_number_and_no_other(tenant: Tenant, corpus
         ({"cron": "every night"}, 422, "invalid_cron"),
         ({"time_zone": "Mars"}, 422, "unknown_time_zone"),
         ({"until": "25:00"}, 422, "invalid_field"),
+        ({"alarms": {"max_duration_s": 10**400}}, 422, "invalid_field"),
         ({"top_n": 3}, 422, "invalid_field"),
         ({"k": 100_000}, 422, "invalid_field"),
         ({"filter": {"x": 1}}, 422, None),
@@ -196,6 +197,37 @@ def test_runs_and_a_querys_history_go_back_in_time(tenant: Tenant, corpus: str) 
     assert page["items"][0]["ranking"]["hits"][0]["id"] == "dog"
 
 
+def test_a_page_of_rankings_is_as_large_as_its_run_makes_it(tenant: Tenant, corpus: str) -> None:
+    made(tenant, k=600, top_n=600)
+    begun = run(tenant)
+    finish(tenant, begun["id"], [str(no) for no in range(600)])
+    nightly.settle_ended(tenant.database)
+    tenant.http.patch("/v1/schedules/nightly", json={"top_n": 1}).raise_for_status()
+    latest = tenant.http.get("/v1/schedules/nightly/latest").json()
+    assert [one["standing_query"] for one in latest["rankings"]] == ["cups"]
+    rest = tenant.http.get(latest["next"]).json()
+    assert ([one["standing_query"] for one in rest["items"]], rest["next"]) == (["pets/dogs"], None)
+    first = tenant.http.get(f"/v1/runs/{begun['id']}/rankings").json()
+    assert [one["standing_query"] for one in first["items"]] == ["cups"]
+
+
+def test_a_calibration_holds_for_a_run_wherever_it_is_read(tenant: Tenant, corpus: str) -> None:
+    made(tenant)
+    begun = run(tenant)
+    finish(tenant, begun["id"])
+    fingerprint = tenant.http.get(f"/v1/jobs/{begun['id']}").json()["scorer"]["fingerprint"]
+    map = {"method": "platt", "slope": 1.0, "intercept": 0.0}
+    path = f"/v1/scorers/{fingerprint}/calibration"
+    tenant.http.put(path, json={"map": map}).raise_for_status()
+    of_job = tenant.http.get(f"/v1/jobs/{begun['id']}").json()["rankings"][0]["hits"]
+    assert all(hit["probability"] is not None for hit in of_job)
+    unsettled = tenant.http.get(f"/v1/runs/{begun['id']}/rankings").json()["items"][0]["hits"]
+    nightly.settle_ended(tenant.database)
+    latest = tenant.http.get("/v1/schedules/nightly/latest").json()["rankings"][0]["hits"]
+    past = tenant.http.get("/v1/schedules/nightly/queries/cups/history").json()["items"]
+    assert unsettled == latest == past[0]["ranking"]["hits"] == of_job
+
+
 def test_held_run_becomes_the_latest_when_confirmed(tenant: Tenant, corpus: str) -> None:
     made(tenant)
     begun = run(tenant)
@@ -222,6 +254,7 @@ def test_run_for_a_date(tenant: Tenant, corpus: str) -> None:
     assert problem(tenant.http.post(path, json={"date": "2026-03-29"})) == (409, "run_exists")
     assert problem(tenant.http.post(path, json={"date": "2026-02-30"})) == (422, "invalid_date")
     assert problem(tenant.http.post(path, json={"date": "2999-01-01"})) == (422, "tick_to_come")
+    assert problem(tenant.http.post(path, json={"date": "0001-01-01"})) == (422, "no_tick")
 
 
 def test_another_tenant_sees_nothing_of_it(
