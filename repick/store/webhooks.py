@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -159,7 +159,7 @@ _CLAIM = text(
     WITH due AS (
         SELECT d.tenant_id, d.id FROM webhook_delivery d JOIN webhook w
           ON w.tenant_id = d.tenant_id AND w.id = d.webhook_id AND w.disabled_at IS NULL
-        WHERE d.state = 'waiting' AND d.next_at <= now()
+        WHERE d.state = 'waiting' AND d.next_at <= now() AND d.webhook_id <> ALL(:busy)
         ORDER BY d.next_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED
     )
     UPDATE webhook_delivery d SET attempts = d.attempts + 1, token = gen_random_uuid(),
@@ -173,10 +173,15 @@ _CLAIM = text(
 )
 
 
-def claim_due(connection: Connection, limit: int, lease: timedelta) -> list[Claimed]:
-    """Deliveries whose time has come, counted as attempted: a process that dies over one has
-    used an attempt of it, and it comes again after the lease."""
-    rows = connection.execute(_CLAIM, {"limit": limit, "lease": lease})
+def claim_due(
+    connection: Connection, limit: int, lease: timedelta, busy: Collection[int] = ()
+) -> list[Claimed]:
+    """Deliveries whose time has come, but none of the webhooks that are `busy`.
+
+    They count as attempted: a process that dies over one has used an attempt of it, and it comes
+    again after the lease.
+    """
+    rows = connection.execute(_CLAIM, {"limit": limit, "lease": lease, "busy": list(busy)})
     return [
         Claimed(
             *(row.tenant_id, row.id, row.webhook_id, row.token, row.url, row.payload),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -24,9 +26,11 @@ from repick.webhooks.rules import DeliveryState
 log = structlog.get_logger(__name__)
 
 DEADLINE_S = 15.0
-AT_ONCE = 3
-LEASE = timedelta(seconds=AT_ONCE * DEADLINE_S + 30)
-"""Longer than attempts of all that are claimed together take."""
+AT_ONCE = 16
+"""Webhooks that are told something, each one thing after the other: a receiver that does not answer
+keeps its own events waiting, and nobody else's while there are fewer of its kind."""
+LEASE = timedelta(seconds=DEADLINE_S + 30)
+"""Longer than an attempt takes."""
 GONE = 410
 
 
@@ -45,27 +49,39 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Deliverer:
-    """`resolver` and `backend` are the two ways out: the name's look-up and the connection."""
+    """`resolver` and `backend` are the two ways out: the name's look-up and the connection.
+
+    Once `stopping` is true, what has begun is ended and nothing else begins.
+    """
 
     database: Database
     insecure: bool = False
     resolver: Resolver = outbound.resolve
     backend: httpcore.NetworkBackend | None = None
+    stopping: Callable[[], bool] = lambda: False
 
     def tick(self) -> int:
         """Attempt what is due, until nothing is; gives how many attempts. Raises Unavailable."""
-        attempts = 0
-        while claimed := self._claim():
-            for one in claimed:
-                self._record(one, self.attempt(one))
-            attempts += len(claimed)
+        attempts, flying = 0, dict[Future[Outcome], Claimed]()
+        with ThreadPoolExecutor(AT_ONCE, "webhook") as pool:
+            while self._begin(pool, flying):
+                for ended in wait(flying, return_when=FIRST_COMPLETED).done:
+                    self._record(flying.pop(ended), ended.result())
+                    attempts += 1
         with self.database.begin() as connection:
             webhooks.forget(connection)
         return attempts
 
-    def _claim(self) -> list[Claimed]:
-        with self.database.begin() as connection:
-            return webhooks.claim_due(connection, AT_ONCE, LEASE)
+    def _begin(self, pool: Executor, flying: dict[Future[Outcome], Claimed]) -> bool:
+        """Attempt what is due while there is room; whether anything is under way."""
+        while len(flying) < AT_ONCE and not self.stopping():
+            busy = {one.webhook_id for one in flying.values()}
+            with self.database.begin() as connection:
+                claimed = webhooks.claim_due(connection, 1, LEASE, busy)
+            if not claimed:
+                break
+            flying[pool.submit(self.attempt, claimed[0])] = claimed[0]
+        return bool(flying)
 
     def attempt(self, one: Claimed) -> Outcome:
         """Send once. What goes wrong is an outcome, with a text that names no address."""
@@ -137,7 +153,8 @@ class Deliverer:
 def deliver(settings: Settings, stopping: threading.Event) -> None:
     """A thread of the sweep: attempt what is due, every sweep interval."""
     database = Database(settings.database_url, pool_size=1)
-    deliverer = Deliverer(database, insecure=settings.webhooks_over_http)
+    insecure = settings.webhooks_over_http
+    deliverer = Deliverer(database, insecure=insecure, stopping=stopping.is_set)
     try:
         while not stopping.wait(settings.sweep_interval_s):
             try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
+import httpcore
 import pytest
 from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -235,6 +239,59 @@ def test_two_senders_share_the_work(pipeline: Pipeline, got: Receiver) -> None:
         with pipeline.database.begin() as other:
             also = webhooks.claim_due(other, 5, LEASE)
     assert len({each.id for each in [*held, *also]}) == len(held) + len(also) == 5
+
+
+DEAD = "203.0.114.8"
+
+
+@dataclass
+class OneIsDead(ToReceiver):
+    """A receiver at `DEAD` that lets its caller wait until `got` has what the others are told."""
+
+    wanted: int = 0
+    got: Receiver | None = None
+    in_time: list[bool] = field(default_factory=list)
+
+    def connect_tcp(
+        self, host: str, port: int, *args: Any, **kwargs: Any
+    ) -> httpcore.NetworkStream:
+        if host != DEAD:
+            return super().connect_tcp(host, port, *args, **kwargs)
+        assert self.got is not None
+        deadline = time.monotonic() + 20
+        while len(self.got.requests) < self.wanted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.in_time.append(len(self.got.requests) == self.wanted)
+        raise httpcore.ConnectTimeout
+
+
+def test_a_receiver_that_does_not_answer_keeps_nobody_else_waiting(
+    pipeline: Pipeline, got: Receiver
+) -> None:
+    dead, alive = hook(pipeline, url="http://dead.example.com/"), hook(pipeline)
+    told = []
+    for one in (dead, dead, alive, alive, alive):
+        with pipeline.database.begin() as connection:
+            told.append(str(webhooks.enqueue_test(connection, pipeline.tenant_id, one.id)))
+    backend = OneIsDead(got.port, wanted=3, got=got)
+
+    def names(host: str, port: int) -> list[str]:
+        return [DEAD if host == "dead.example.com" else PUBLIC]
+
+    assert Deliverer(pipeline.database, True, names, backend).tick() == 5
+    assert backend.in_time == [True, True]
+    arrived = [headers["webhook-id"] for _, headers, _ in got.requests]
+    assert arrived == told[2:], "one after the other, in their order"
+
+
+def test_who_is_asked_to_stop_begins_no_other_delivery(pipeline: Pipeline, got: Receiver) -> None:
+    one = hook(pipeline)
+    with pipeline.database.begin() as connection:
+        for _ in range(3):
+            webhooks.enqueue_test(connection, pipeline.tenant_id, one.id)
+    sender = replace(deliverer(pipeline, got), stopping=lambda: bool(got.requests))
+    assert sender.tick() == 1
+    assert [each.state for each in deliveries(pipeline, one)].count(DeliveryState.WAITING) == 2
 
 
 @pytest.mark.parametrize(
