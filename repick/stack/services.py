@@ -27,7 +27,7 @@ _MODULES = {
 }
 
 
-WORKERS_NICENESS = 2
+WORKERS_NICENESS = 3
 """On one machine models leave the cores to whoever submits or polls, a request's milliseconds; not
 by much, or loading a corpus keeps the encoder from its work (docs/performance.md)."""
 KEEPING_MEMORY = {
