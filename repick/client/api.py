@@ -194,13 +194,8 @@ class Client:
         contained = json.dumps(dict(metadata)) if metadata else None
         wanted = {"state": state, "corpus": corpus, "metadata": contained}
         given = {name: one for name, one in wanted.items() if one is not None}
-        page = self._api.request("GET", "/v1/jobs", query=given or None)
-        while True:
-            for one in page["items"]:
-                yield JobSummary.of(one)
-            if page["next"] is None:
-                return
-            page = self._api.request("GET", page["next"])
+        for one in self._api.every("/v1/jobs", given or None):
+            yield JobSummary.of(one)
 
     def wait(
         self,
@@ -277,9 +272,7 @@ class Client:
     def _complete(self, value: Mapping[str, Any]) -> Job:
         """The job with the rankings of the pages past its first."""
         more: list[Ranking] = []
-        link = value["next"]
-        while link is not None:
-            page = self._api.request("GET", link)
-            more.extend(Ranking.of(one) for one in page["items"])
-            link = page["next"]
+        if value["next"] is not None:
+            for one in self._api.every(value["next"]):
+                more.append(Ranking.of(one))
         return Job.of(value, more)

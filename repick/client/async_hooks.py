@@ -39,13 +39,8 @@ class AsyncWebhooks:
 
     async def deliveries(self, webhook: int) -> AsyncIterator[Json]:
         """What became of each event, the newest first."""
-        page = await self._json("GET", f"/v1/webhooks/{webhook}/deliveries")
-        while True:
-            for one in page["items"]:
-                yield dict(one)
-            if page["next"] is None:
-                return
-            page = await self._json("GET", page["next"])
+        async for one in self._api.every(f"/v1/webhooks/{webhook}/deliveries"):
+            yield dict(one)
 
     async def _json(
         self, method: str, path: str, body: object = None, *, repeatable: bool = True

@@ -20,13 +20,8 @@ class AsyncRuns:
 
     async def diff(self, after: str, before: str | None = None) -> AsyncIterator[Json]:
         """What changed for each query, against another run or the one before."""
-        page = await self._api.request("GET", _diff(after, before))
-        while True:
-            for one in page["items"]:
-                yield dict(one)
-            if page["next"] is None:
-                return
-            page = await self._api.request("GET", page["next"])
+        async for one in self._api.every(_diff(after, before)):
+            yield dict(one)
 
     async def summary(self, after: str, before: str | None = None) -> Json:
         """What changed over all queries."""

@@ -26,13 +26,8 @@ class AsyncSchedules:
     async def queries(self, corpus: str, tag: str | None = None) -> AsyncIterator[Json]:
         """The corpus's standing queries, by id."""
         wanted = {"tag": tag} if tag is not None else None
-        page = await self._json("GET", _queries(corpus), query=wanted)
-        while True:
-            for one in page["items"]:
-                yield dict(one)
-            if page["next"] is None:
-                return
-            page = await self._json("GET", page["next"])
+        async for one in self._api.every(_queries(corpus), query=wanted):
+            yield dict(one)
 
     async def delete_query(self, corpus: str, query: str) -> None:
         await self._api.request("DELETE", f"{_queries(corpus)}/{quote(query)}", repeatable=False)
@@ -44,13 +39,8 @@ class AsyncSchedules:
 
     async def all(self) -> AsyncIterator[Json]:
         """The tenant's schedules, by name."""
-        page = await self._json("GET", "/v1/schedules")
-        while True:
-            for one in page["items"]:
-                yield dict(one)
-            if page["next"] is None:
-                return
-            page = await self._json("GET", page["next"])
+        async for one in self._api.every("/v1/schedules"):
+            yield dict(one)
 
     async def show(self, name: str) -> Json:
         return await self._json("GET", _path(name))
@@ -93,13 +83,8 @@ class AsyncSchedules:
 
     async def rankings(self, run: str) -> AsyncIterator[Json]:
         """All rankings of a run, with the ids of their standing queries."""
-        page = await self._json("GET", f"/v1/runs/{quote(run, safe='')}/rankings")
-        while True:
-            for one in page["items"]:
-                yield dict(one)
-            if page["next"] is None:
-                return
-            page = await self._json("GET", page["next"])
+        async for one in self._api.every(f"/v1/runs/{quote(run, safe='')}/rankings"):
+            yield dict(one)
 
     async def history(self, name: str, query: str, limit: int = 30) -> Sequence[Json]:
         """A standing query's last rankings, the newest tick first."""

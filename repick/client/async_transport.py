@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, BinaryIO
 
 import httpx
@@ -73,6 +73,16 @@ class AsyncTransport:
                 return answer_of(response)
             await asyncio.sleep(pause(attempt, response.headers.get("retry-after")))
         raise AssertionError("the last attempt returns or raises")
+
+    async def every(self, path: str, query: Mapping[str, Any] | None = None) -> AsyncIterator[Any]:
+        """The items of a list, page by page as they are asked for. Raises as `request` does."""
+        page = await self.request("GET", path, query=query)
+        while True:
+            for one in page["items"]:
+                yield one
+            if page["next"] is None:
+                return
+            page = await self.request("GET", page["next"])
 
     async def save(
         self, path: str, target: BinaryIO, query: Mapping[str, Any] | None = None

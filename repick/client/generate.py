@@ -27,6 +27,7 @@ HEADER = "# Made from {source} by `python -m repick.client.generate`: change tha
 
 CLASSES = ("Transport", "Client", "Schedules", "Runs", "Webhooks")
 ALSO_WAIT = frozenset({"sleep", "send", "close"})
+ALSO_STREAM = frozenset({"every"})
 NAMES = {
     "httpx.Client(": "httpx.AsyncClient(",
     "httpx.BaseTransport": "httpx.AsyncBaseTransport",
@@ -90,7 +91,7 @@ def _methods(tree: ast.Module) -> dict[str, ast.FunctionDef]:
 def _edits(tree: ast.Module, methods: dict[str, ast.FunctionDef]) -> list[tuple[int, int, str]]:
     """What to insert, as (line, column, text)."""
     edits = [(method.lineno, method.col_offset, "async ") for method in methods.values()]
-    streams = {name for name, one in methods.items() if _yields(one)}
+    streams = {name for name, one in methods.items() if _yields(one)} | ALSO_STREAM
     awaited = {*methods, "request", "save"} - streams | ALSO_WAIT
     for method in methods.values():
         for node in ast.walk(method):
@@ -120,7 +121,7 @@ def _waits(node: ast.AST, names: Set[str]) -> TypeGuard[ast.Call]:
 def formatted(text: str) -> str:
     """As ruff formats it, without the brackets and imports that are too many."""
     name = str(FOLDER / "async_api.py")
-    for command in (["check", "--fix-only", "--select", "F401,I,UP034", "--quiet"], ["format"]):
+    for command in (["check", "--fix-only", "--select", "F401,I,RUF100,UP034", "--quiet"], ["format"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *command, "--stdin-filename", name, "-"],
             input=text,

@@ -38,13 +38,8 @@ class Webhooks:
 
     def deliveries(self, webhook: int) -> Iterator[Json]:
         """What became of each event, the newest first."""
-        page = self._json("GET", f"/v1/webhooks/{webhook}/deliveries")
-        while True:
-            for one in page["items"]:
-                yield dict(one)
-            if page["next"] is None:
-                return
-            page = self._json("GET", page["next"])
+        for one in self._api.every(f"/v1/webhooks/{webhook}/deliveries"):
+            yield dict(one)
 
     def _json(
         self, method: str, path: str, body: object = None, *, repeatable: bool = True

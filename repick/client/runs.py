@@ -19,13 +19,8 @@ class Runs:
 
     def diff(self, after: str, before: str | None = None) -> Iterator[Json]:
         """What changed for each query, against another run or the one before."""
-        page = self._api.request("GET", _diff(after, before))
-        while True:
-            for one in page["items"]:
-                yield dict(one)
-            if page["next"] is None:
-                return
-            page = self._api.request("GET", page["next"])
+        for one in self._api.every(_diff(after, before)):
+            yield dict(one)
 
     def summary(self, after: str, before: str | None = None) -> Json:
         """What changed over all queries."""

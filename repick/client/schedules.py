@@ -25,13 +25,8 @@ class Schedules:
     def queries(self, corpus: str, tag: str | None = None) -> Iterator[Json]:
         """The corpus's standing queries, by id."""
         wanted = {"tag": tag} if tag is not None else None
-        page = self._json("GET", _queries(corpus), query=wanted)
-        while True:
-            for one in page["items"]:
-                yield dict(one)
-            if page["next"] is None:
-                return
-            page = self._json("GET", page["next"])
+        for one in self._api.every(_queries(corpus), query=wanted):
+            yield dict(one)
 
     def delete_query(self, corpus: str, query: str) -> None:
         self._api.request("DELETE", f"{_queries(corpus)}/{quote(query)}", repeatable=False)
@@ -43,13 +38,8 @@ class Schedules:
 
     def all(self) -> Iterator[Json]:
         """The tenant's schedules, by name."""
-        page = self._json("GET", "/v1/schedules")
-        while True:
-            for one in page["items"]:
-                yield dict(one)
-            if page["next"] is None:
-                return
-            page = self._json("GET", page["next"])
+        for one in self._api.every("/v1/schedules"):
+            yield dict(one)
 
     def show(self, name: str) -> Json:
         return self._json("GET", _path(name))
@@ -92,13 +82,8 @@ class Schedules:
 
     def rankings(self, run: str) -> Iterator[Json]:
         """All rankings of a run, with the ids of their standing queries."""
-        page = self._json("GET", f"/v1/runs/{quote(run, safe='')}/rankings")
-        while True:
-            for one in page["items"]:
-                yield dict(one)
-            if page["next"] is None:
-                return
-            page = self._json("GET", page["next"])
+        for one in self._api.every(f"/v1/runs/{quote(run, safe='')}/rankings"):
+            yield dict(one)
 
     def history(self, name: str, query: str, limit: int = 30) -> Sequence[Json]:
         """A standing query's last rankings, the newest tick first."""

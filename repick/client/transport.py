@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import httpx
@@ -72,6 +72,16 @@ class Transport:
                 return answer_of(response)
             time.sleep(pause(attempt, response.headers.get("retry-after")))
         raise AssertionError("the last attempt returns or raises")
+
+    def every(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """The items of a list, page by page as they are asked for. Raises as `request` does."""
+        page = self.request("GET", path, query=query)
+        while True:
+            for one in page["items"]:  # noqa: UP028  (its async twin is made of this)
+                yield one
+            if page["next"] is None:
+                return
+            page = self.request("GET", page["next"])
 
     def save(self, path: str, target: BinaryIO, query: Mapping[str, Any] | None = None) -> None:
         """Write an answer's bytes into a file as they arrive; asked once.

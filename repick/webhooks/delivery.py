@@ -90,7 +90,8 @@ class Deliverer:
         except InvalidField as exc:  # the operator's rules have changed since it was stored
             return Outcome(None, exc.code, final=True)
         except ValueError:  # a library cannot send to it: no reason to end everybody's deliveries
-            return Outcome(None, "invalid_url", final=True)
+            log.exception("webhook cannot be sent", delivery=str(one.id))
+            return Outcome(None, "cannot_be_sent", final=True)
         except AddressBlocked as exc:
             return Outcome(None, exc.code)
         except Unavailable as exc:
