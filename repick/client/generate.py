@@ -121,7 +121,10 @@ def _waits(node: ast.AST, names: Set[str]) -> TypeGuard[ast.Call]:
 def formatted(text: str) -> str:
     """As ruff formats it, without the brackets and imports that are too many."""
     name = str(FOLDER / "async_api.py")
-    for command in (["check", "--fix-only", "--select", "F401,I,RUF100,UP034", "--quiet"], ["format"]):
+    for command in (
+        ["check", "--fix-only", "--select", "F401,I,RUF100,UP034", "--quiet"],
+        ["format"],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *command, "--stdin-filename", name, "-"],
             input=text,
