@@ -13,7 +13,8 @@ import pytest
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from repick.errors import ContentError, Unavailable
-from repick.media import OPEN_FILES, MediaFolder, MediaObjects, MediaStore, media_store
+from repick.media import MediaFolder, MediaObjects, MediaStore, media_store
+from repick.media.folder import OPEN_FILES
 from repick.settings import Settings
 
 DATA = b"the original bytes"
@@ -117,7 +118,7 @@ def test_every_folder_with_a_new_entry_is_synced_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
-    monkeypatch.setattr("repick.media._sync_folder", synced.append)
+    monkeypatch.setattr("repick.media.folder._sync_folder", synced.append)
     many = {hashlib.sha256(data).digest(): data for data in map(bytes, ([no] for no in range(200)))}
     store = MediaFolder(tmp_path)
     store.put_many(7, many)
