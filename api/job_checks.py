@@ -42,6 +42,13 @@ class Submission:
         return len(self.documents) or self.request.k or DEFAULT_K
 
     @property
+    def has_images(self) -> bool:
+        """Then it waits for more than Postgres: for a decoder, a media store, another's server."""
+        return any(one.image for one in self.drafts) or any(
+            one.draft.image for one in self.documents
+        )
+
+    @property
     def pairs(self) -> int:
         """What it costs at most."""
         return len(self.drafts) * self.k

@@ -30,6 +30,7 @@ from repick.store.tenancy import Role
 log = structlog.get_logger(__name__)
 
 UPLOADS_AT_ONCE = 8
+SUBMITS_AT_ONCE = 3
 INGESTS_AT_ONCE = 8
 
 
@@ -49,8 +50,12 @@ class Services:
     backlog: Backlog
     rates: Rates
     scorers: Scorers
+    submits: CapacityLimiter
+    """Jobs without images that are being committed. Few: a commit's wait for the disk is filled by
+    two others, and more would only take turns of the interpreter from whoever polls."""
     uploads: CapacityLimiter
-    """Requests whose images are being verified: they must not take every thread from polling."""
+    """Requests whose images are being verified, or whose body is large: they wait for more than
+    Postgres, and must not take every thread from polling."""
     ingests: CapacityLimiter
     """Requests that put items: a core is left to whoever embeds them, and to everybody else. Two at
     least, so that one computes while another waits for the disk."""
@@ -60,7 +65,7 @@ class Services:
 def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[Services]:
     """`fetcher` in the place of the settings' own, as one with another way to the network."""
     database = Database(settings.database_url, role=Role.API)
-    all_tenants = Database(settings.database_url, pool_size=1, role=Role.SERVICE)
+    all_tenants = Database(settings.database_url, connections=2, role=Role.SERVICE)
     inspector = ImageInspector(ImagePolicy.from_settings(settings))
     broker = make_app(settings.broker_url)
     publisher = Publisher(broker)
@@ -78,6 +83,7 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
             backpressure.backlog(settings, all_tenants),
             Rates(settings.requests_per_s),
             Scorers(database),
+            CapacityLimiter(SUBMITS_AT_ONCE),
             CapacityLimiter(UPLOADS_AT_ONCE),
             CapacityLimiter(max(2, min(INGESTS_AT_ONCE, cores() - 1))),
         )

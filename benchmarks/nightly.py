@@ -187,7 +187,7 @@ def through_the_service(sizes: Sizes) -> list[Row]:
         values: dict[str, Any] = {**models.settings(folder), "readouts": "choice,yes_no"}
 
         def run(addresses: Addresses) -> int:
-            database = Database(addresses.database_url, pool_size=1)
+            database = Database(addresses.database_url, connections=2)
             with Client(addresses.api_url, addresses.api_key) as client:
                 rows.extend(measure(Bench(sizes, client, database)))
             database.close()

@@ -95,7 +95,7 @@ def _database(settings: Settings, embedded: bool) -> list[Finding]:
         return [_unset("postgres", "REPICK_DATABASE_URL")]
     try:
         with (
-            closing(Database(settings.database_url, pool_size=1)) as database,
+            closing(Database(settings.database_url, connections=2)) as database,
             database.read() as connection,
         ):
             before, about, after = time.time(), server.about(connection), time.time()

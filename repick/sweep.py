@@ -127,7 +127,7 @@ class Sweep:
 
 def build_indexes(settings: Settings, stopping: threading.Event) -> None:
     """Build the HNSW index of each space that has outgrown exact search, one at a time."""
-    database = Database(settings.database_url, pool_size=1, statement_timeout_s=0)
+    database = Database(settings.database_url, connections=2, statement_timeout_s=0)
     while not stopping.wait(settings.sweep_interval_s):
         try:
             with database.autocommit() as connection:
@@ -141,7 +141,7 @@ def build_indexes(settings: Settings, stopping: threading.Event) -> None:
 
 def collect(settings: Settings, stopping: threading.Event) -> None:
     """Make and drop weeks of jobs, and collect what nothing refers to, every ten minutes."""
-    database = Database(settings.database_url, pool_size=1)
+    database = Database(settings.database_url, connections=2)
     retention = Retention(database, media_store(settings), ages(settings))
     while True:
         try:

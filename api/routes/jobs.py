@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import events, job_reads, ndjson, openapi, strict_json, submission
 from api.auth import AskingReader, AskingSubmitter, Reader, Submitter
-from api.job_checks import check
+from api.job_checks import Submission, check
 from api.job_reads import one_job
 from api.job_views import JobOut, JobsOut, job_out, job_path, summary
 from api.pages import Cursor, Limit, next_link
@@ -58,13 +58,19 @@ async def submit_job(
         await run_in_threadpool(asking.principal)
     body, trace = await request.body(), telemetry.current()
 
-    def work() -> submission.Submitted:
-        who = asking.principal()
+    def submitted(checked: Submission) -> submission.Submitted:
+        return submission.submit(services, asking.principal().tenant_id, checked, trace)
+
+    def work() -> Submission | submission.Submitted:
+        asking.principal()
         wanted, streamed = _job(request, body, services.settings)
         checked = check(wanted, _sound(key), services.settings, streamed=streamed)
-        return submission.submit(services, who.tenant_id, checked, trace)
+        return checked if checked.has_images else submitted(checked)
 
-    done = await to_thread.run_sync(work, limiter=services.uploads)
+    slots = services.submits if is_small(request) else services.uploads
+    done = await to_thread.run_sync(work, limiter=slots)
+    if isinstance(done, Submission):  # its images may take long: not in a slot of quick ones
+        done = await to_thread.run_sync(submitted, done, limiter=services.uploads)
     tenant_id = asking.principal().tenant_id
     view = await _awaited(request, response, services, tenant_id, done.view)
     response.status_code = 200 if view.state.final and seconds_to_wait(request) else 202

@@ -101,7 +101,7 @@ def run(
 
     Raises Unavailable where the service does not even start, or a client is refused."""
     with running(setup) as stack:
-        database = Database(stack.servers.database_url, pool_size=1)
+        database = Database(stack.servers.database_url, connections=2)
         documents = [f"document {number}" for number in range(load.k)]
         client = Client(stack.api_url, stack.key, stack.folder / "accepted.jsonl")
         try:

@@ -42,7 +42,7 @@ class Sample:
 
 def steady(stack: Stack, client: Client, minutes: int) -> list[Row]:
     """A job a second of K pairs; from the second fifth of the time to its last."""
-    database = Database(stack.servers.database_url, pool_size=1)
+    database = Database(stack.servers.database_url, connections=2)
     samples: list[Sample] = []
     ends = time.monotonic() + minutes * 60
     try:

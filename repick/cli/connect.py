@@ -52,7 +52,7 @@ def database(settings: Settings) -> Iterator[Database]:
     """The database of the settings, or the embedded one that runs now."""
     from repick.store.database import Database
 
-    opened = Database(database_url(settings), pool_size=1)
+    opened = Database(database_url(settings), connections=2)
     try:
         yield opened
     finally:

@@ -41,6 +41,8 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 class Database:
     """A pool of connections to one Postgres database; safe to share between threads.
 
+    At most `connections` of them, opened when they are needed and then kept: one that is opened
+    for a single use costs a process of Postgres, which plans everything anew.
     Under Role.API they see the rows of the tenant alone that `tenancy.act_for` named.
     """
 
@@ -48,7 +50,7 @@ class Database:
         self,
         url: str,
         *,
-        pool_size: int = 8,
+        connections: int = 16,
         statement_timeout_s: int = 60,
         role: Role = Role.OWNER,
     ) -> None:
@@ -60,8 +62,8 @@ class Database:
             options += PLAN_ONCE
         self.engine = create_engine(
             url,
-            pool_size=pool_size,
-            max_overflow=pool_size,
+            pool_size=connections,
+            max_overflow=0,
             pool_timeout=10,
             pool_use_lifo=True,
             isolation_level="AUTOCOMMIT" if role is Role.API else None,

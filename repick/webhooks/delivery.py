@@ -153,7 +153,7 @@ class Deliverer:
 
 def deliver(settings: Settings, stopping: threading.Event) -> None:
     """A thread of the sweep: attempt what is due, every sweep interval."""
-    database = Database(settings.database_url, pool_size=1)
+    database = Database(settings.database_url, connections=2)
     insecure = settings.webhooks_over_http
     deliverer = Deliverer(database, insecure=insecure, stopping=stopping.is_set)
     try:

@@ -78,7 +78,7 @@ def _wait_for(line: Any, count: int) -> None:
 
 def main(url: str, folder: Path, *jobs: str) -> None:
     settings = Settings(data_dir=folder, slice_pairs=8, batch_pairs=3)
-    database, model = Database(url, pool_size=THREADS), DeadlyModel()
+    database, model = Database(url, connections=2 * THREADS), DeadlyModel()
     media = MediaFolder(folder / "media")
     specs = {fingerprint(spec): spec for spec in model.specs}
     with Device(deadline_s=20) as device:

@@ -1,12 +1,14 @@
-"""What the system is told of a connection to Postgres."""
+"""What the system is told of a connection to Postgres, and how many there are."""
 
 from __future__ import annotations
 
 import socket
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from repick.store.database import Database
 
@@ -30,3 +32,23 @@ def test_a_server_that_is_gone_without_an_end_is_noticed_soon(database: Database
     assert alive == 1
     assert tcp["TCP_KEEPIDLE"] + tcp["TCP_KEEPINTVL"] * tcp["TCP_KEEPCNT"] == PATIENCE_S
     assert tcp["TCP_USER_TIMEOUT"] == PATIENCE_S * 1000
+
+
+def test_connections_are_kept_however_many_are_used_at_once(database_url: str) -> None:
+    """Each that is opened for one use takes longer than what it is for, which makes more wait."""
+    database, opened, users = Database(database_url, connections=6), [0], 6
+    event.listen(database.engine, "connect", lambda *_: opened.__setitem__(0, opened[0] + 1))
+    together = threading.Barrier(users, timeout=20)
+
+    def use(_: int) -> None:
+        with database.read() as connection:
+            together.wait()
+            connection.execute(text("SELECT 1"))
+
+    try:
+        with ThreadPoolExecutor(users) as threads:
+            for _ in range(3):
+                list(threads.map(use, range(users)))
+    finally:
+        database.close()
+    assert opened == [6]

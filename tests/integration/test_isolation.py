@@ -33,7 +33,7 @@ AND c.relnamespace = current_schema()::regnamespace ORDER BY 1
 @pytest.fixture
 def api(database_url: str) -> Iterator[Database]:
     """The database as the API opens it, one connection so that its state is seen."""
-    opened = Database(database_url, pool_size=1, role=Role.API)
+    opened = Database(database_url, connections=2, role=Role.API)
     yield opened
     opened.close()
 
@@ -253,7 +253,7 @@ def test_a_rollback_does_not_bring_back_the_tenant_before(mine: Pipeline, api: D
 def test_workers_see_all_tenants_and_cannot_change_the_schema(
     mine: Pipeline, database_url: str
 ) -> None:
-    service = Database(database_url, pool_size=1, role=Role.SERVICE)
+    service = Database(database_url, connections=2, role=Role.SERVICE)
     with service.begin() as connection:
         assert _count(connection, "item") == 2
         assert connection.execute(text("SELECT current_user")).scalar() == "repick_service"
@@ -286,7 +286,7 @@ def test_without_the_roles_nothing_is_switched_on_and_all_works(
     """Then an administrator grants them, and the next `migrate` switches it on."""
     url, root, name = managed
     migrate(url)
-    api = Database(url, pool_size=1, role=Role.API)
+    api = Database(url, connections=2, role=Role.API)
     with api.begin() as connection:
         assert not tenancy.protected(connection)
         tenant = keys.ensure_tenant(connection, "one")
@@ -295,7 +295,7 @@ def test_without_the_roles_nothing_is_switched_on_and_all_works(
 
     root.execute(sql.SQL("GRANT repick_api, repick_service TO {}").format(sql.Identifier(name)))
     migrate(url)
-    owner, api = Database(url, pool_size=1), Database(url, pool_size=1, role=Role.API)
+    owner, api = Database(url, connections=2), Database(url, connections=2, role=Role.API)
     with owner.begin() as connection:
         assert tenancy.protected(connection)
         key = keys.create_key(connection, tenant, "a key")
@@ -326,7 +326,7 @@ def test_a_user_that_may_not_take_the_role_is_refused_where_it_is_needed(
     """Otherwise it would see too much, or nothing and say that nothing is there."""
     _, _, name = managed
     stranger = make_url(database_url).set(username=name, password="x")
-    api = Database(stranger.render_as_string(hide_password=False), pool_size=1, role=Role.API)
+    api = Database(stranger.render_as_string(hide_password=False), connections=2, role=Role.API)
     with pytest.raises(Unavailable) as refused, api.begin():
         pass
     assert refused.value.code == "no_role"

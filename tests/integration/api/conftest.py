@@ -64,7 +64,7 @@ def settings(
 
 @pytest.fixture(scope="session")
 def database(api_database_url: str) -> Iterator[Database]:
-    opened = Database(api_database_url, pool_size=2)
+    opened = Database(api_database_url, connections=4)
     with opened.begin() as connection:
         registry.register_encoder(connection, ENCODER)
         for spec in SCORERS:

@@ -4,12 +4,15 @@ is ever connected to."""
 from __future__ import annotations
 
 import hashlib
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from api.services import SUBMITS_AT_ONCE
 from repick.content.fetch import ImageFetcher
 from repick.processes import free_port
 from repick.settings import Settings
@@ -95,3 +98,46 @@ def test_a_query_that_cannot_be_fetched_refuses_its_job(
     assert problem(http.post("/v1/jobs", json=body)) == (422, "host_not_allowed")
     assert web.connected == []
     assert tenant.rows() == before
+
+
+def test_jobs_whose_images_are_slow_to_come_do_not_hold_up_jobs_of_text(
+    settings: Settings, web: Web, tenant: Tenant, corpus: str
+) -> None:
+    gate, coming = threading.Event(), threading.Semaphore(0)
+
+    def slow(host: str, port: int) -> Sequence[str]:
+        coming.release()
+        assert gate.wait(30)
+        return web.resolve(host, port)
+
+    fetcher = ImageFetcher(
+        tuple(NAMES),
+        max_bytes=settings.max_image_bytes,
+        max_bytes_together=settings.max_body_bytes,
+        seconds=60,
+        resolver=slow,
+        backend=web.backend,
+        context=web.context,
+    )
+    web.pages["/good"] = answer(bad_images.photo("PNG"))
+    changed = {"url_hosts": ",".join(NAMES), "api_port": free_port()}
+    headers = {"Authorization": f"Bearer {tenant.key}"}
+    slow_ones = SUBMITS_AT_ONCE + 1
+    with (
+        serving(settings.model_copy(update=changed), fetcher) as url,
+        httpx.Client(base_url=url, headers=headers, timeout=60, verify=False) as client,
+        ThreadPoolExecutor(slow_ones) as threads,
+    ):
+
+        def submit(query: dict[str, str]) -> int:
+            return client.post("/v1/jobs", json={"corpus": corpus, "query": query}).status_code
+
+        try:
+            image = {"image": "https://a.example/good"}
+            waiting = [threads.submit(submit, image) for _ in range(slow_ones)]
+            for _ in waiting:
+                assert coming.acquire(timeout=20)
+            assert submit({"text": "a query of words"}) == 202
+        finally:
+            gate.set()
+        assert [one.result() for one in waiting] == [202] * slow_ones
