@@ -19,6 +19,7 @@ from api.backpressure import Backlog, Rates
 from api.pages import Cursors
 from api.publisher import Publisher
 from api.scorers import Scorers
+from api.turns import Turns
 from repick.content import ImageInspector, ImagePolicy, parse_hosts
 from repick.content.fetch import ImageFetcher
 from repick.media import MediaStore, media_store
@@ -30,7 +31,6 @@ from repick.store.tenancy import Role
 log = structlog.get_logger(__name__)
 
 UPLOADS_AT_ONCE = 8
-SUBMITS_AT_ONCE = 3
 INGESTS_AT_ONCE = 8
 
 
@@ -50,9 +50,8 @@ class Services:
     backlog: Backlog
     rates: Rates
     scorers: Scorers
-    submits: CapacityLimiter
-    """Jobs without images that are being committed. Few: a commit's wait for the disk is filled by
-    two others, and more would only take turns of the interpreter from whoever polls."""
+    turns: Turns
+    """Jobs: polls, and submits without images."""
     uploads: CapacityLimiter
     """Requests whose images are being verified, or whose body is large: they wait for more than
     Postgres, and must not take every thread from polling."""
@@ -83,7 +82,7 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
             backpressure.backlog(settings, all_tenants),
             Rates(settings.requests_per_s),
             Scorers(database),
-            CapacityLimiter(SUBMITS_AT_ONCE),
+            Turns(),
             CapacityLimiter(UPLOADS_AT_ONCE),
             CapacityLimiter(max(2, min(INGESTS_AT_ONCE, cores() - 1))),
         )

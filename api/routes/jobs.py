@@ -67,9 +67,11 @@ async def submit_job(
         checked = check(wanted, _sound(key), services.settings, streamed=streamed)
         return checked if checked.has_images else submitted(checked)
 
-    slots = services.submits if is_small(request) else services.uploads
-    done = await to_thread.run_sync(work, limiter=slots)
-    if isinstance(done, Submission):  # its images may take long: not in a slot of quick ones
+    if is_small(request):
+        done = await services.turns.submit(work)
+    else:
+        done = await to_thread.run_sync(work, limiter=services.uploads)
+    if isinstance(done, Submission):  # its images may take long: that is no turn of the quick ones
         done = await to_thread.run_sync(submitted, done, limiter=services.uploads)
     tenant_id = asking.principal().tenant_id
     view = await _awaited(request, response, services, tenant_id, done.view)
@@ -137,7 +139,7 @@ async def show_job(
         return _full(response, services, tenant_id, job_id)
 
     if seconds_to_wait(request) == 0:  # most polls: one thread for all of it
-        return await run_in_threadpool(as_it_is)
+        return await services.turns.poll(as_it_is)
     await run_in_threadpool(asking.principal)
     tenant_id = asking.principal().tenant_id
     view = await run_in_threadpool(one_job, services, tenant_id, job_id)

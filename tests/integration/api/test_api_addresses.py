@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from api.services import SUBMITS_AT_ONCE
+from api.turns import MOST
 from repick.content.fetch import ImageFetcher
 from repick.processes import free_port
 from repick.settings import Settings
@@ -122,7 +122,7 @@ def test_jobs_whose_images_are_slow_to_come_do_not_hold_up_jobs_of_text(
     web.pages["/good"] = answer(bad_images.photo("PNG"))
     changed = {"url_hosts": ",".join(NAMES), "api_port": free_port()}
     headers = {"Authorization": f"Bearer {tenant.key}"}
-    slow_ones = SUBMITS_AT_ONCE + 1
+    slow_ones = MOST
     with (
         serving(settings.model_copy(update=changed), fetcher) as url,
         httpx.Client(base_url=url, headers=headers, timeout=60, verify=False) as client,
