@@ -59,8 +59,16 @@ class Retention:
         pairs = self._delete_pairs()
         self._mark()
         contents = self._batches(retention.delete_contents)
+        comparisons = self._batches(retention.delete_comparisons)
         media = self._delete_media()
-        log.info("retention", jobs=jobs, pairs=pairs, contents=contents, media=media)
+        log.info(
+            "retention",
+            jobs=jobs,
+            pairs=pairs,
+            contents=contents,
+            comparisons=comparisons,
+            media=media,
+        )
 
     def make_weeks(self, now: datetime) -> None:
         with self.database.begin() as connection:

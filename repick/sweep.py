@@ -99,9 +99,11 @@ class Sweep:
         with self.database.begin() as connection:
             waited_for = waiting.queues_waited_for(connection)
         depths = self._depths(waited_for)
-        with self.database.begin() as connection:
-            due = waiting.due(connection, [queue for queue, n in depths.items() if n == 0])
         missing = {queue: waited_for[queue] - n for queue, n in depths.items()}
+        empty = [queue for queue, n in depths.items() if n == 0]
+        full = [queue for queue, n in missing.items() if n <= 0]
+        with self.database.begin() as connection:
+            due = waiting.due(connection, empty, full)
         published = 0
         for dispatch in due:
             if missing.get(dispatch.queue, 1) > 0 and publish(self.app, dispatch):

@@ -197,6 +197,21 @@ _MARK = text(
 )
 
 
+def delete_comparisons(connection: Connection, limit: int = 1000) -> int:
+    """Delete some of the kept comparisons whose later run's job is gone; give how many.
+
+    One whose earlier job alone is gone stays: it is what a report still says of that night.
+    """
+    return connection.execute(
+        text(
+            "DELETE FROM comparison WHERE (tenant_id, after_id, before_id) IN ("
+            "SELECT c.tenant_id, c.after_id, c.before_id FROM comparison c"
+            " WHERE NOT EXISTS (SELECT FROM job WHERE job.id = c.after_id) LIMIT :limit)"
+        ),
+        {"limit": limit},
+    ).rowcount
+
+
 def delete_contents(connection: Connection, limit: int = 1000) -> int:
     """Delete some of the contents that nothing has referred to for a day; give how many."""
     free = connection.execute(

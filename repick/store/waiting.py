@@ -22,6 +22,7 @@ _DUE = text(
         WHERE s.state IN ('waiting', 'claimed') AND job.finished_at IS NULL
           AND coalesce(job.not_before <= now(), true)
           AND (s.publish_at <= now() OR s.state = 'waiting' AND s.queue = ANY(:empty))
+          AND s.queue <> ALL(:full)
         ORDER BY s.queue = ANY(:empty) DESC, s.publish_at LIMIT :limit FOR UPDATE OF s SKIP LOCKED
     ) due
     WHERE (s.job_id, s.stage, s.no) = (due.job_id, due.stage, due.no)
@@ -30,10 +31,16 @@ _DUE = text(
 )
 
 
-def due(connection: Connection, empty_queues: Sequence[str], limit: int = 500) -> list[Dispatch]:
+def due(
+    connection: Connection,
+    empty_queues: Sequence[str],
+    full_queues: Sequence[str] = (),
+    limit: int = 500,
+) -> list[Dispatch]:
     """Slices to publish again: waiting past their time, expired, or waiting on an empty queue.
 
-    Each one's next time doubles, so that an overload is not made worse.
+    None of a full queue, whose messages are enough: many that nobody serves would leave no room for
+    others. Each one's next time doubles, so that an overload is not made worse.
     """
     rows = connection.execute(
         _DUE,
@@ -41,6 +48,7 @@ def due(connection: Connection, empty_queues: Sequence[str], limit: int = 500) -
             "after": REPUBLISH_AFTER,
             "most": REPUBLISH_AT_MOST,
             "empty": list(empty_queues),
+            "full": list(full_queues),
             "limit": limit,
         },
     )

@@ -18,7 +18,7 @@ from repick.media import MediaFolder
 from repick.reports.gather import gather
 from repick.reports.page import html
 from repick.schedules import RunState
-from repick.store import comparing, contents, corpora, runs, schedules
+from repick.store import comparing, contents, corpora, retention, runs, schedules
 from repick.store.corpora import NewItem
 from repick.store.runs import Run
 from tests import bad_images
@@ -198,3 +198,25 @@ def test_report_of_a_first_run_and_of_none(pipeline: Pipeline, tmp_path: Path) -
     with pytest.raises(NotFound):
         gather(pipeline.database, media, pipeline.tenant_id + 1, running)
     assert replace(report.run, run_id=running) == report.run
+
+
+def test_a_kept_comparison_goes_with_its_later_run_alone(pipeline: Pipeline) -> None:
+    first, second = two_runs(pipeline)
+    kept = text("SELECT count(*) FROM comparison")
+
+    def delete(run: Run) -> None:
+        with pipeline.database.begin() as connection:
+            connection.execute(text("DELETE FROM job WHERE id = :id"), {"id": run.run_id})
+
+    def left() -> int:
+        with pipeline.database.begin() as connection:
+            retention.delete_comparisons(connection)
+            return int(connection.execute(kept).scalar_one())
+
+    with pipeline.database.begin() as connection:
+        comparing.summary(connection, pipeline.tenant_id, first.run_id, second.run_id)
+    assert left() == 1
+    delete(first)
+    assert left() == 1
+    delete(second)
+    assert left() == 0

@@ -17,7 +17,7 @@ from repick.content import LoadedContent
 from repick.jobs import JobKind, JobState, PairScore, Slice, Stage
 from repick.queue import make_app
 from repick.settings import Settings
-from repick.store import endings, jobs, ledger, rankings, registry, slices, spaces, stages
+from repick.store import endings, jobs, ledger, rankings, registry, slices, spaces, stages, waiting
 from repick.store.slices import LeaseLost
 from repick.sweep import Sweep
 from tests.fakes import pair_score
@@ -227,7 +227,7 @@ def test_batch_holds_its_lease_for_as_long_as_the_line_moves(pipeline: Pipeline)
     holds: Queue[int] = Queue()
     work = runtime.device.submit(lambda: "done")
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(runtime.result_of, work, lambda _: holds.put(runtime.device.batches))
+        result = pool.submit(runtime.result_of, work, lambda _: holds.put(runtime.device.batches))
         try:
             assert holds.get(timeout=20) == 0
             for no, gate in enumerate(gates[:2], start=1):
@@ -236,7 +236,7 @@ def test_batch_holds_its_lease_for_as_long_as_the_line_moves(pipeline: Pipeline)
         finally:
             for gate in gates:
                 gate.set()
-        assert waiting.result(timeout=20) == "done"
+        assert result.result(timeout=20) == "done"
     assert all(one.done() for one in before)
 
 
@@ -443,8 +443,23 @@ def test_sweep_publishes_what_waits_and_doubles_the_pause(
     assert sweep.tick() == 1
     with pipeline.database.begin() as connection:
         pause = connection.execute(text("SELECT publish_at - now() FROM slice")).scalar_one()
-    assert timedelta(seconds=35) < pause <= timedelta(seconds=40)
+    assert timedelta(seconds=15) < pause <= timedelta(seconds=20)
     app.close()
+
+
+def test_slices_that_nobody_serves_leave_others_their_turn(pipeline: Pipeline) -> None:
+    pipeline.put(TEXTS)
+    for no in range(3):
+        pipeline.submit([f"query {no}"])
+    served = pipeline.submit(["served query"])
+    with pipeline.database.begin() as connection:
+        connection.execute(text("UPDATE slice SET publish_at = now() - interval '1 hour'"))
+        theirs = "UPDATE slice SET queue = 'nobody', publish_at = publish_at - interval '1 hour'"
+        connection.execute(text(f"{theirs} WHERE job_id <> :job"), {"job": served})
+        waited_for = waiting.queues_waited_for(connection)
+        assert waited_for.pop("nobody") == 3
+        due = waiting.due(connection, empty_queues=[], full_queues=["nobody"], limit=2)
+    assert [(one.job_id, one.queue) for one in due] == [(served, *waited_for)]
 
 
 def test_pair_whose_figures_are_not_finite_fails_alone(pipeline: Pipeline) -> None:
