@@ -120,11 +120,15 @@ def _ranking_page(
 ) -> tuple[list[StandingRankingOut], str | None]:
     """Rankings past query number `after`, and the link to those past them in the same run.
 
-    How many hits each has is the run's: its schedule may have been changed since.
+    How many hits each has is the run's: its schedule may have been changed since. Raises NotFound
+    where they were deleted for their age.
     """
     job = jobs.view(connection, run.tenant_id, run.run_id)
     if job is None:
-        return [], None
+        if run.published_at is None:  # it could not begin
+            return [], None
+        detail = "the rankings of this run were deleted: they were past their age"
+        raise NotFound(detail, code="rankings_deleted", run=run.run_id)
     size = page_size(job.top_n)
     page = histories.of_run(connection, run.tenant_id, run.run_id, query, size + 1, after)
     calibration = calibrations.latest(connection, run.tenant_id, job.scorer_fingerprint)

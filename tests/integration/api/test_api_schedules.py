@@ -211,6 +211,17 @@ def test_a_page_of_rankings_is_as_large_as_its_run_makes_it(tenant: Tenant, corp
     assert [one["standing_query"] for one in first["items"]] == ["cups"]
 
 
+def test_rankings_past_their_age_are_not_an_empty_page(tenant: Tenant, corpus: str) -> None:
+    made(tenant)
+    old = settled(tenant)
+    settled(tenant)
+    with tenant.database.begin() as connection:
+        connection.execute(text("DELETE FROM job WHERE id = :id"), {"id": old["id"]})
+    assert tenant.http.get(f"/v1/runs/{old['id']}").status_code == 200
+    gone = tenant.http.get(f"/v1/runs/{old['id']}/rankings")
+    assert problem(gone) == (404, "rankings_deleted")
+
+
 def test_a_calibration_holds_for_a_run_wherever_it_is_read(tenant: Tenant, corpus: str) -> None:
     made(tenant)
     begun = run(tenant)
