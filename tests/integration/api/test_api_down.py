@@ -2,29 +2,84 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from repick.processes import free_port
 from repick.settings import Settings
 from repick.store import keys
+from tests import bad_images
 from tests.integration.api.harness import Tenant, problem, serving, submit
 
 UNKNOWN = f"rpk_{'0' * 12}_{'0' * 64}"
 BODY = {"corpus": "things", "query": {"text": "a"}}
+MOUNTING = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+
+
+def _can_mount() -> bool:
+    try:
+        return not subprocess.call(
+            [*MOUNTING, "mount -t tmpfs none /mnt"], stderr=subprocess.DEVNULL, timeout=10
+        )
+    except OSError:
+        return False
 
 
 def test_stopping_the_process_answers_those_who_wait_for_a_job(
     settings: Settings, tenant: Tenant, corpus: str
 ) -> None:
     job = submit(tenant, query={"text": "a"})
+    with _process(settings) as (process, url), ThreadPoolExecutor(1) as pool:
+        headers = dict(tenant.http.headers) | {"Prefer": "wait=50"}
+        waiting = pool.submit(httpx.get, url + job["href"], headers=headers, timeout=60)
+        _until_asked_for(url)
+        process.terminate()
+        assert waiting.result(timeout=8).json()["state"] == "queued"
+        process.wait(timeout=10)
+
+
+@pytest.mark.skipif(not _can_mount(), reason="this system mounts nothing for its users")
+def test_a_full_disk_is_503_and_stores_nothing_of_what_it_has_no_room_for(
+    settings: Settings, tenant: Tenant, corpus: str, tmp_path: Path
+) -> None:
+    small, large = bad_images.photo("PNG"), bad_images.photo("PNG") + os.urandom(400_000)
+    disk = f"mount -t tmpfs -o size=200k none {tmp_path}"
+    mounting = [*MOUNTING, f'{disk} && exec "$@"', "sh"]
+    with _process(settings.model_copy(update={"data_dir": tmp_path}), mounting) as (_, url):
+
+        def put(name: str, image: bytes) -> httpx.Response:
+            item = {"id": name, "image": base64.b64encode(image).decode()}
+            path = f"{url}/v1/corpora/{corpus}/items"
+            return httpx.put(path, headers=tenant.http.headers, json={"items": [item]})
+
+        assert put("small", small).json()["stored"] == 1
+        for _ in range(3):  # nothing of a try is left that would fill the disk
+            refused = put("large", large)
+            assert problem(refused) == (503, "unavailable")
+            assert int(refused.headers["Retry-After"]) > 0
+        other = bad_images.photo("JPEG")
+        assert put("other", other).json()["stored"] == 1
+    listed = tenant.http.get(f"/v1/corpora/{corpus}/items").json()["items"]
+    assert {one["id"] for one in listed} >= {"other", "small"}
+    assert "large" not in {one["id"] for one in listed}
+
+
+@contextmanager
+def _process(
+    settings: Settings, through: Sequence[str] = ()
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """An API process that answers, started `through` another command, and its address."""
     port = free_port()
     environment = os.environ | {
         "REPICK_DATABASE_URL": settings.database_url,
@@ -33,20 +88,12 @@ def test_stopping_the_process_answers_those_who_wait_for_a_job(
         "REPICK_API_PORT": str(port),
         "REPICK_SECRET": "a secret of this test",
     }
-    command = [sys.executable, "-m", "api"]
-    with (
-        subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process,
-        ThreadPoolExecutor(1) as pool,
-    ):
+    command = [*through, sys.executable, "-m", "api"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             _until_it_answers(process, f"{url}/livez")
-            headers = dict(tenant.http.headers) | {"Prefer": "wait=50"}
-            waiting = pool.submit(httpx.get, url + job["href"], headers=headers, timeout=60)
-            _until_asked_for(url)
-            process.terminate()
-            assert waiting.result(timeout=8).json()["state"] == "queued"
-            process.wait(timeout=10)
+            yield process, url
         finally:
             process.kill()
 
