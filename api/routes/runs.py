@@ -155,15 +155,19 @@ def show_history(
     limit: Limit = 30,
     cursor: Cursor = None,
 ) -> Response:
-    """One standing query's rankings in the runs that were published or are held."""
+    """One standing query's rankings in the runs that were published or are held.
+
+    Up to `limit`, or so many as have 1,000 hits; `next` leads to the others.
+    """
     with services.database.read() as connection:
         one = one_schedule(connection, who.tenant_id, schedule)
         purpose = f"history.{who.tenant_id}.{one.id}.{item}"
         before = _instant(services, purpose, cursor)
-        page = histories.of_query(connection, who.tenant_id, one.id, item, before, limit + 1)
+        size = min(limit, page_size(one.top_n))
+        page = histories.of_query(connection, who.tenant_id, one.id, item, before, size + 1)
     link = None
-    if len(page) > limit:
-        page = page[:limit]
+    if len(page) > size:
+        page = page[:size]
         last = services.cursors.write(purpose, page[-1].run.tick.isoformat())
         path = f"{schedule_path(schedule)}/queries/{quote(item)}/history"
         link = next_link(path, limit=limit, cursor=last)

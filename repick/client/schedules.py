@@ -64,10 +64,7 @@ class Schedules:
 
     def runs(self, name: str, limit: int = 30) -> Sequence[Json]:
         """The last runs, the newest tick first."""
-        found: Sequence[Json] = self._json("GET", f"{_path(name)}/runs", query={"limit": limit})[
-            "items"
-        ]
-        return found
+        return self._first(f"{_path(name)}/runs", limit)
 
     def run_of(self, run: str) -> Json:
         return self._json("GET", f"/v1/runs/{quote(run, safe='')}")
@@ -87,14 +84,21 @@ class Schedules:
 
     def history(self, name: str, query: str, limit: int = 30) -> Sequence[Json]:
         """A standing query's last rankings, the newest tick first."""
-        path = f"{_path(name)}/queries/{quote(query)}/history"
-        found: Sequence[Json] = self._json("GET", path, query={"limit": limit})["items"]
-        return found
+        return self._first(f"{_path(name)}/queries/{quote(query)}/history", limit)
 
     def confirm(self, name: str, run: str) -> Json:
         """Publish a run that is held back."""
         path = f"{_path(name)}/runs/{quote(run, safe='')}/confirm"
         return self._json("POST", path, repeatable=False)
+
+    def _first(self, path: str, limit: int) -> Sequence[Json]:
+        """That many of a list at most, over as many pages as that takes."""
+        found: list[Json] = []
+        for one in self._api.every(path, {"limit": min(limit, 100)}):
+            found.append(one)
+            if len(found) == limit:
+                break
+        return found
 
     def _json(
         self,

@@ -45,6 +45,8 @@ _OF_QUERY = f"""
     ) ranked
 """
 _READABLE = ("published", "held")
+MOST_LOOKED_AT = 100
+"""Runs at once: where a query has no rankings, each step looks at twice as many as the last."""
 
 
 def of_run(
@@ -74,14 +76,16 @@ def of_query(
     A run that has no ranking of the query (it came later, or could not be ranked) is passed over.
     """
     found: list[Past] = []
+    looked_at = limit
     while len(found) < limit:
-        page = runs.of_schedule(connection, tenant_id, schedule_id, before, limit)
+        page = runs.of_schedule(connection, tenant_id, schedule_id, before, looked_at)
         by_id = {run.run_id: run for run in page if run.state.value in _READABLE}
         binds = {"runs": list(by_id), "name": name, "tenant": tenant_id}
         rows = driver.rows(connection, _OF_QUERY, binds, binary=True)
         rankings = {row.job_id: ranking_of(row) for row in rows}
         found += [Past(run, rankings[key]) for key, run in by_id.items() if key in rankings]
-        if len(page) < limit:
+        if len(page) < looked_at:
             break
         before = page[-1].tick
+        looked_at = min(2 * looked_at, MOST_LOOKED_AT)
     return found[:limit]

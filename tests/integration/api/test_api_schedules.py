@@ -211,6 +211,27 @@ def test_a_page_of_rankings_is_as_large_as_its_run_makes_it(tenant: Tenant, corp
     assert [one["standing_query"] for one in first["items"]] == ["cups"]
 
 
+def test_a_page_of_a_history_holds_a_thousand_hits_and_leads_to_the_others(
+    tenant: Tenant, corpus: str, base_url: str
+) -> None:
+    made(tenant, k=600, top_n=600)
+    ids = []
+    for _ in range(3):
+        ids.append(run(tenant)["id"])
+        finish(tenant, ids[-1], [str(no) for no in range(600)])
+        nightly.settle_ended(tenant.database)
+    with Client(base_url, tenant.key) as client:
+        found = client.schedules.history("nightly", "cups", limit=2)
+    assert [one["run"] for one in found] == ids[:0:-1]
+    path, seen = "/v1/schedules/nightly/queries/cups/history", []
+    while path:
+        page = tenant.http.get(path).json()
+        assert sum(len(one["ranking"]["hits"]) for one in page["items"]) <= 1000
+        seen += [one["run"] for one in page["items"]]
+        path = page["next"]
+    assert seen == ids[::-1]
+
+
 def test_rankings_past_their_age_are_not_an_empty_page(tenant: Tenant, corpus: str) -> None:
     made(tenant)
     old = settled(tenant)
