@@ -1,4 +1,4 @@
-"""`python -m benchmarks.chaos [--seed N] [--minutes M] [--json F] [--only FAULT]`.
+"""`python -m benchmarks.chaos [--seed N] [--minutes M | --quick] [--json F] [--only FAULT]`.
 
 With `--break WHAT [--control]` in place of `--only` something is broken on purpose; with
 `scenario NAME [--times N]` it is one question at a time.
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.chaos.client import Load
-from benchmarks.chaos.plan import COUNTS, only
+from benchmarks.chaos.plan import COUNTS, Fault, only, quick
 from benchmarks.chaos.run import Outcome, run, run_broken
 from benchmarks.chaos.scenarios import SCENARIOS, scenario
 from benchmarks.chaos.stack import Setup
@@ -28,7 +28,9 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, help="2, with --break fencing 1")
+    long = parser.add_mutually_exclusive_group()
+    long.add_argument("--minutes", type=float, help="2, with --break fencing 1")
+    long.add_argument("--quick", action="store_true", help="five faults, under 45 s in all")
     parser.add_argument("--jobs", type=int, default=0, help="50 a minute unless given")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--control", action="store_true", help="--break's run, nothing broken")
@@ -43,26 +45,39 @@ def main(argv: list[str]) -> int:
         if asked.name is None:
             parser.error(f"scenario needs one of {', '.join(sorted(SCENARIOS))}")
         return _report(f"chaos-{asked.name}", scenario(asked.name, asked.times), asked.json)
-    minutes: float = asked.minutes or (1 if asked.broken == "fencing" else 2)
+    minutes = _minutes(asked)
     jobs = asked.jobs or max(5, round(50 * minutes))
     load = Load(jobs, 50, minutes * 60, asked.seed)
     print(f"seed {asked.seed}: {jobs} jobs of 50 candidates over {minutes:g} minutes")
     scale = min(1.0, minutes / LONG_MINUTES)
-    quick = minutes < LONG_MINUTES
     if asked.broken:
         outcome = run_broken(asked.broken, load, scale, control=asked.control)
         name = f"chaos-with{'' if asked.control else 'out'}-{asked.broken}"
     else:
-        faults = only(asked.only, load.seed, load.seconds) if asked.only else None
-        outcome, name = run(Setup(), load, scale, faults=faults), "chaos"
+        outcome, name = run(Setup(), load, scale, faults=_faults(asked, load)), "chaos"
     print(outcome.table())
-    missed = _report(name, outcome.rows(), asked.json, quick=quick)
+    missed = _report(name, outcome.rows(), asked.json, quick=minutes < LONG_MINUTES)
     if asked.broken and not asked.control:
         return caught(asked.broken, outcome)
     if asked.broken == "fencing" and not outcome.overlaps:
         print("no slice was another's when its late batch came: nothing was tried", file=sys.stderr)
         return 1
     return missed or int(outcome.violations > 0)
+
+
+def _minutes(asked: argparse.Namespace) -> float:
+    if asked.minutes:
+        return float(asked.minutes)
+    if asked.quick:
+        return 0.1
+    return 1.0 if asked.broken == "fencing" else 2.0
+
+
+def _faults(asked: argparse.Namespace, load: Load) -> list[Fault] | None:
+    """None for the seed's own schedule."""
+    if asked.only:
+        return only(asked.only, load.seed, load.seconds)
+    return quick(load.seed, load.seconds) if asked.quick else None
 
 
 def caught(broken: str, outcome: Outcome) -> int:

@@ -26,6 +26,9 @@ COUNTS = {
 }
 """Those of the long run; a shorter one scales them, one of each kind at least."""
 
+QUICK = ("kill fine", "kill api", "wipe broker", "postgres immediate", "stall fine")
+"""Once each in a quick run: a part of each sort dies, and a worker comes back from the dead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -46,3 +49,8 @@ def schedule(seed: int, seconds: float, scale: float) -> list[Fault]:
 def only(kind: str, seed: int, seconds: float) -> list[Fault]:
     """The faults of one kind, of the long run's schedule, in this time."""
     return [fault for fault in schedule(seed, seconds, 1) if fault.kind == kind]
+
+
+def quick(seed: int, seconds: float) -> list[Fault]:
+    """Each of QUICK once."""
+    return [fault for fault in schedule(seed, seconds, 0) if fault.kind in QUICK]
