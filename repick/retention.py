@@ -73,8 +73,8 @@ class Retention:
     def make_weeks(self, now: datetime) -> None:
         with self.database.begin() as connection:
             for week in partitions.missing(connection, now):
-                partitions.create(connection, week)
-                log.info("week made", week=f"{week.start:%Y-%m-%d}")
+                if partitions.create(connection, week):
+                    log.info("week made", week=f"{week.start:%Y-%m-%d}")
 
     def drop_weeks(self, now: datetime) -> int:
         """Drop weeks past their age of which nothing is kept; of others, what is not.

@@ -80,6 +80,24 @@ def test_a_job_without_a_week_is_accepted_and_ranked(pipeline: Pipeline) -> None
     assert count(pipeline, partitions.DEFAULT) == 1
 
 
+def test_a_week_whose_jobs_came_before_its_partitions_stays_in_the_default_one(
+    pipeline: Pipeline,
+) -> None:
+    """As after a month without a sweep: its first round would end it, and so each one after."""
+    pipeline.put({"a": "words"})
+    later = NOW + 200 * DAY
+    early, late = (UUID(int=first_id(later).int + n) for n in (7, 8))
+    pipeline.submit(["a query"], id=early)
+    keeper(pipeline).run(later)
+    pipeline.submit(["another query"], id=late)
+    with pipeline.database.begin() as connection:
+        there = partitions.weeks(connection)
+    assert week_of(later) not in there
+    assert week_of(later + partitions.WEEK) in there
+    assert pipeline.run(early).state is pipeline.run(late).state is JobState.SUCCEEDED
+    assert count(pipeline, partitions.DEFAULT) == 2
+
+
 def test_a_week_of_which_nothing_is_kept_is_dropped_whole(pipeline: Pipeline) -> None:
     pipeline.put({"a": "words", "b": "other words"})
     old_job(pipeline, "old query")
