@@ -62,6 +62,11 @@ def weeks(connection: Connection) -> list[Week]:
     return [Week(datetime.strptime(f"{name[5:]}+0000", "%Y%m%d%z")) for name in names]
 
 
+def in_turn(connection: Connection) -> None:
+    """Keep other sweeps from making or dropping weeks until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('repick.weeks'))"))
+
+
 def missing(connection: Connection, now: datetime) -> Iterator[Week]:
     """This week and the next ones, as far as they have no partitions yet."""
     there = set(weeks(connection))
