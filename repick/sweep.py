@@ -40,6 +40,7 @@ from repick.store import (
 )
 from repick.store.database import Database
 from repick.store.registry import UNSERVED
+from repick.store.unembedded import WaitingSpace
 from repick.webhooks.delivery import deliver
 
 log = structlog.get_logger(__name__)
@@ -55,7 +56,9 @@ class Sweep:
     def tick(self) -> int:
         """One round; gives how many messages were published. Raises Unavailable."""
         nightly.sweep(self.database, self.settings)
-        published = self._publish_slices() + self._publish_embeddings()
+        with self.database.begin() as connection:
+            filling = list(unembedded.waiting(connection))
+        published = self._publish_slices(filling) + self._publish_embeddings(filling)
         self._end_late()
         self._end_lost()
         self.figures.tick(published)
@@ -94,12 +97,18 @@ class Sweep:
             publish(self.app, opened)
         return ended
 
-    def _publish_slices(self) -> int:
-        """Publish what is due, but never more than wait beyond the messages that are there."""
+    def _publish_slices(self, filling: Sequence[WaitingSpace]) -> int:
+        """Publish what is due, but never more than wait beyond the messages that are there.
+
+        Where messages of items to embed are among those, nobody can tell how many are of slices.
+        """
         with self.database.begin() as connection:
             waited_for = waiting.queues_waited_for(connection)
         depths = self._depths(waited_for)
-        missing = {queue: waited_for[queue] - n for queue, n in depths.items()}
+        shared = {bulk_queue(space.queue) for space in filling}
+        missing = {
+            queue: waited_for[queue] - (0 if queue in shared else n) for queue, n in depths.items()
+        }
         empty = [queue for queue, n in depths.items() if n == 0]
         full = [queue for queue, n in missing.items() if n <= 0]
         with self.database.begin() as connection:
@@ -111,9 +120,7 @@ class Sweep:
                 published += 1
         return published
 
-    def _publish_embeddings(self) -> int:
-        with self.database.begin() as connection:
-            filling = list(unembedded.waiting(connection))
+    def _publish_embeddings(self, filling: Sequence[WaitingSpace]) -> int:
         depths = self._depths({bulk_queue(space.queue) for space in filling})
         idle = [space for space in filling if depths.get(bulk_queue(space.queue)) == 0]
         return sum(publish_embedding(self.app, space.space_id, space.queue, 4) for space in idle)

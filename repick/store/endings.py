@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from repick.store.slices import PATIENCE
 
@@ -51,7 +53,10 @@ def end(connection: Connection, job_id: UUID) -> None:
 
 
 def end_late(connection: Connection, limit: int = 100) -> list[UUID]:
-    """End the jobs that have passed their time limit, with the rankings that they have so far."""
+    """End the jobs that have passed their time limit, with the rankings that they have so far.
+
+    One that somebody commits to for long is left for the next round: it must keep no other waiting.
+    """
     late = connection.execute(
         text(
             "SELECT id FROM job WHERE finished_at IS NULL AND deadline <= now()"
@@ -73,7 +78,14 @@ _STILL_LIVE = text(
 
 
 def _end_late(connection: Connection, job_id: UUID) -> bool:
-    connection.execute(_WORKED_ON, {"job": job_id})
+    try:
+        with connection.begin_nested():
+            connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+            connection.execute(_WORKED_ON, {"job": job_id})
+    except OperationalError as exc:
+        if isinstance(exc.orig, LockNotAvailable):
+            return False
+        raise
     if connection.execute(_STILL_LIVE, {"job": job_id}).first() is None:
         return False
     connection.execute(

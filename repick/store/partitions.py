@@ -62,6 +62,11 @@ def weeks(connection: Connection) -> list[Week]:
     return [Week(datetime.strptime(f"{name[5:]}+0000", "%Y%m%d%z")) for name in names]
 
 
+def in_turn(connection: Connection) -> None:
+    """Keep other sweeps from making or dropping weeks until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('repick.weeks'))"))
+
+
 def missing(connection: Connection, now: datetime) -> Iterator[Week]:
     """This week and the next ones, as far as they have no partitions yet."""
     there = set(weeks(connection))
@@ -70,13 +75,18 @@ def missing(connection: Connection, now: datetime) -> Iterator[Week]:
             yield week
 
 
-def create(connection: Connection, week: Week) -> None:
+def create(connection: Connection, week: Week) -> bool:
     """Make a week's partitions; waits at most 2 s for a lock, as everybody waits behind it.
 
     Made beside and attached, so that only the default partition is locked, and for a moment.
+    False where that one has jobs of the week already: the week's others join them there.
     """
     connection.execute(text("SET LOCAL lock_timeout = '2s'"))
     low, high = first_id(week.start), first_id(week.end)
+    connection.execute(text(f"LOCK TABLE {DEFAULT}"))
+    come = text(f"SELECT EXISTS (SELECT FROM {DEFAULT} WHERE id >= :low AND id < :high)")
+    if connection.execute(come, {"low": low, "high": high}).scalar_one():
+        return False
     for table in JOB_TABLES:
         name = week.of(table)
         connection.execute(
@@ -95,6 +105,7 @@ def create(connection: Connection, week: Week) -> None:
                 f" WHERE oid = '{table}'::regclass AND relrowsecurity"
             )
         )
+    return True
 
 
 def drop(connection: Connection, week: Week) -> None:

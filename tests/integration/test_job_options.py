@@ -168,6 +168,20 @@ def test_a_job_that_is_too_late_while_a_worker_commits_is_ended_behind_it(
     assert view.error["code"] == "time_limit"
 
 
+def test_a_job_that_is_committed_to_for_long_keeps_no_other_from_its_time_limit(
+    pipeline: Pipeline,
+) -> None:
+    """The numbering of a large job's pairs holds its slice for minutes."""
+    large, small = (pipeline.submit([one], time_limit=HOUR) for one in ("a query", "another"))
+    held = pipeline.claim(large, Stage.RETRIEVE)
+    assert held is not None
+    pass_deadline(pipeline.database)
+    with pipeline.database.begin() as connection:
+        slices.renew(connection, held, HOUR)
+        assert end_late(pipeline) == [small]
+    assert end_late(pipeline) == [large]
+
+
 def wait_for_a_lock(database: Database) -> None:
     """Until somebody waits for a lock in this database."""
     waiting = text(

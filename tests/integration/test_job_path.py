@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,13 +15,13 @@ from redis import Redis
 from sqlalchemy import text
 
 from repick.content import LoadedContent
-from repick.jobs import JobKind, JobState, PairScore, Slice, Stage
-from repick.queue import make_app
+from repick.jobs import JobKind, JobState, PairScore, Slice, Stage, bulk_queue
+from repick.queue import make_app, publish_embedding
 from repick.settings import Settings
 from repick.store import endings, jobs, ledger, rankings, registry, slices, spaces, stages, waiting
 from repick.store.slices import LeaseLost
 from repick.sweep import Sweep
-from tests.fakes import pair_score
+from tests.fakes import ENCODER, pair_score
 from tests.integration.pipeline import Pipeline, expire
 from worker import rank
 
@@ -444,6 +445,25 @@ def test_sweep_publishes_what_waits_and_doubles_the_pause(
     with pipeline.database.begin() as connection:
         pause = connection.execute(text("SELECT publish_at - now() FROM slice")).scalar_one()
     assert timedelta(seconds=15) < pause <= timedelta(seconds=20)
+    app.close()
+
+
+def test_messages_of_items_to_embed_are_not_taken_for_those_of_slices(
+    pipeline: Pipeline, broker_url: str
+) -> None:
+    """They go round for hours: a run whose slices nobody published would wait as long."""
+    app = make_app(broker_url)
+    sweep = Sweep(pipeline.runtime.settings, pipeline.database, app)
+    pipeline.put_unembedded(TEXTS)
+    publish_embedding(app, pipeline.space_id, ENCODER.queue, 4)
+    job = pipeline.submit(["a query"], kind=JobKind.NIGHTLY)
+    with pipeline.database.begin() as connection:
+        connection.execute(text("UPDATE slice SET publish_at = now()"))
+    assert sweep.tick() == 1
+    with Redis.from_url(broker_url, decode_responses=True) as broker:
+        (last,) = broker.lrange(bulk_queue(ENCODER.queue), 0, 0)
+    assert str(job) in json.loads(last)["headers"]["argsrepr"]
+    assert sweep.tick() == 0  # its next time comes later
     app.close()
 
 

@@ -182,6 +182,25 @@ def test_closed_window_puts_the_rest_off_until_the_next_tick(pipeline: Pipeline)
     pipeline.expect(run_id, JobState.SUCCEEDED)
 
 
+def test_a_window_that_closes_while_the_job_is_committed_to_keeps_no_sweep_waiting(
+    pipeline: Pipeline,
+) -> None:
+    """The numbering of a large run's pairs holds its job for minutes."""
+    pipeline.put(DOCUMENTS)
+    maker.stand(pipeline, QUERIES)
+    one = maker.schedule(pipeline, until=clock_time(6, 0), after_until=WindowPolicy.PUT_OFF)
+    run_id = maker.begin(pipeline, one)
+    closes = maker.run_of(pipeline, run_id).window_until
+    assert closes is not None
+    with pipeline.database.begin() as connection:
+        connection.execute(text("SELECT id FROM job FOR NO KEY UPDATE"))
+        maker.tick(pipeline, closes + timedelta(seconds=1))
+        assert maker.run_of(pipeline, run_id).window_until == closes
+    maker.tick(pipeline, closes + timedelta(seconds=6))
+    assert maker.run_of(pipeline, run_id).window_until != closes
+    assert pipeline.claim(run_id, Stage.RETRIEVE) is None
+
+
 def test_what_is_put_off_takes_nobodys_place(pipeline: Pipeline) -> None:
     pipeline.put(DOCUMENTS)
     maker.stand(pipeline, QUERIES)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import LiteralString, cast
 
 import psycopg
 import pytest
-from psycopg import sql
 from sqlalchemy import make_url, text
 
 from repick import embedded
 from repick.embedded.account import _INSTALLATION, wheel_folder
 from repick.jobs import JobState
 from repick.media import MediaFolder
-from repick.store.database import Database
+from repick.store.database import Database, migrate
 from tests.integration.pipeline import Pipeline
 from tests.integration.test_media_outage import embed, put_image
 
@@ -33,8 +37,20 @@ MISSING = (
 )
 
 
+@pytest.fixture
+def fresh_url() -> Iterator[str]:
+    """An empty database of a server that has nothing of ours, not even the roles."""
+    folder = Path(tempfile.mkdtemp(prefix="repick-tests-"))
+    folder.chmod(0o711)
+    try:
+        yield embedded.start(folder, fast=True).database_url
+    finally:
+        embedded.remove(folder)
+        shutil.rmtree(folder)
+
+
 def test_a_restored_stack_has_everything_and_goes_on(
-    pipeline: Pipeline, servers: embedded.Servers, database_url: str, tmp_path: Path
+    pipeline: Pipeline, database_url: str, fresh_url: str, tmp_path: Path
 ) -> None:
     pipeline.put({"a": "words", "b": "other words"})
     put_image(pipeline, "red", 200)
@@ -43,19 +59,14 @@ def test_a_restored_stack_has_everything_and_goes_on(
     pipeline.run(done)
     waiting = pipeline.submit(["another query"], k=3, top_n=3)
     before = [_scalar(pipeline.database, one) for one in (LEDGER, RANKINGS)]
-    dump, fresh = tmp_path / "repick.dump", "restored_" + tmp_path.name.replace("-", "_")
+    dump = tmp_path / "repick.dump"
     _run("pg_dump", "--format=custom", f"--file={dump}", database_url)
     media = Path(shutil.copytree(pipeline.runtime.settings.media_folder, tmp_path / "copy"))
-    url = make_url(database_url)
-    admin = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    restored_url = url.set(database=fresh).render_as_string(hide_password=False)
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(fresh)))
-    database = Database(restored_url)
-    try:
-        _run(
-            "pg_restore", "--exit-on-error", "--no-owner", f"--dbname={_libpq(restored_url)}", dump
-        )
+    with psycopg.connect(_libpq(fresh_url), autocommit=True) as connection:
+        connection.execute(_roles())
+    _run("pg_restore", "--exit-on-error", "--no-owner", f"--dbname={_libpq(fresh_url)}", dump)
+    migrate(fresh_url)
+    with closing(Database(fresh_url)) as database:
         restored = replace(
             pipeline,
             runtime=replace(pipeline.runtime, database=database, media=MediaFolder(media)),
@@ -65,11 +76,14 @@ def test_a_restored_stack_has_everything_and_goes_on(
         _check_media(database, MediaFolder(media))
         assert restored.run(waiting).state is JobState.SUCCEEDED
         assert {hit.external_id for hit in restored.rankings(waiting)[0].hits} == {"a", "b", "red"}
-    finally:
-        database.close()
-        with psycopg.connect(admin, autocommit=True) as connection:
-            name = sql.Identifier(fresh)
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+def _roles() -> LiteralString:
+    """The page's own statement that makes them."""
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    found = re.search(r"psql -d postgres -c '([^']+)'", page.read_text())
+    assert found
+    return cast(LiteralString, found[1])
 
 
 def _check_media(database: Database, store: MediaFolder) -> None:

@@ -80,6 +80,46 @@ def test_a_job_without_a_week_is_accepted_and_ranked(pipeline: Pipeline) -> None
     assert count(pipeline, partitions.DEFAULT) == 1
 
 
+def test_a_week_whose_jobs_came_before_its_partitions_stays_in_the_default_one(
+    pipeline: Pipeline,
+) -> None:
+    """As after a month without a sweep: its first round would end it, and so each one after."""
+    pipeline.put({"a": "words"})
+    later = NOW + 200 * DAY
+    early, late = (UUID(int=first_id(later).int + n) for n in (7, 8))
+    pipeline.submit(["a query"], id=early)
+    keeper(pipeline).run(later)
+    pipeline.submit(["another query"], id=late)
+    with pipeline.database.begin() as connection:
+        there = partitions.weeks(connection)
+    assert week_of(later) not in there
+    assert week_of(later + partitions.WEEK) in there
+    assert pipeline.run(early).state is pipeline.run(late).state is JobState.SUCCEEDED
+    assert count(pipeline, partitions.DEFAULT) == 2
+
+
+@pytest.mark.parametrize("what", ["make_weeks", "drop_weeks"])
+def test_two_sweeps_at_once_make_and_drop_a_week_once(pipeline: Pipeline, what: str) -> None:
+    """The second one waits for the first, whose transaction is held open here."""
+    pipeline.put({"a": "words", "b": "other words"})
+    old_job(pipeline, "old query")
+    moment = OLD if what == "drop_weeks" else NOW
+    with ThreadPoolExecutor(1) as pool:
+        with pipeline.database.begin() as connection:
+            partitions.in_turn(connection)
+            second = pool.submit(getattr(keeper(pipeline), what), NOW)
+            time.sleep(0.5)
+            assert not second.done()
+            if what == "drop_weeks":
+                partitions.drop(connection, week_of(OLD))
+            else:
+                for week in partitions.missing(connection, NOW):
+                    partitions.create(connection, week)
+        second.result(timeout=10)
+    with pipeline.database.begin() as connection:
+        assert (week_of(moment) in partitions.weeks(connection)) == (what == "make_weeks")
+
+
 def test_a_week_of_which_nothing_is_kept_is_dropped_whole(pipeline: Pipeline) -> None:
     pipeline.put({"a": "words", "b": "other words"})
     old_job(pipeline, "old query")
