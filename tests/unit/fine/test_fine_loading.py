@@ -160,6 +160,14 @@ def test_auto_places_a_model_on_the_cpu_in_float32_where_there_is_nothing_else()
             refused()
 
 
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    seen = int(name.endswith("1"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    with pytest.raises(ModelError, match=rf"no device '{name}': torch .* sees {seen} CUDA GPUs"):
+        pick_device(name)
+
+
 def golden_scores(*margins: float, mass: float = 0.9) -> list[PairScore]:
     return [PairScore(m, 0.5, mass, 1.0, (None,), ((m, 0.0),)) for m in margins]
 
