@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from repick.specs import Enhancement, Positions
+from repick.specs import Enhancement, Positions, Readout
 
 _PAPER = Enhancement()
 _POSTGRES = {"postgres", "postgresql", "postgresql+psycopg"}
@@ -139,6 +139,15 @@ class Settings(BaseSettings):
         if url and url.partition("://")[0] not in _BROKERS:
             raise ValueError("an address is redis://:password@host:port/0, or rediss://")
         return url
+
+    @field_validator("readouts")
+    @classmethod
+    def _known(cls, names: str) -> str:
+        """Blanks around the commas are let go."""
+        found = [name.strip() for name in names.split(",")]
+        if not set(found) <= set(Readout):
+            raise ValueError(f"readouts are {', '.join(Readout)}, with commas between")
+        return ",".join(found)
 
     @property
     def enhancement(self) -> Enhancement:

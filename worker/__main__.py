@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 from transformers.utils import logging as transformers_logging
 
-from repick.errors import ModelError, SelfTestFailed
+from repick.errors import RepickError, SelfTestFailed
 from repick.jobs import bulk_queue
 from repick.logs import configure
 from repick.settings import Settings, read_settings
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return roles[argv[0]](read_settings())
-    except ModelError as exc:
+    except RepickError as exc:
         log.critical("refusing to serve", code=exc.code, reason=exc.detail, **exc.ids)
         return 3
 

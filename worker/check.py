@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from repick.doctor import Finding, Verdict
-from repick.errors import ModelError, SelfTestFailed
+from repick.errors import RepickError, SelfTestFailed
 from repick.settings import Settings, read_settings
 from repick.specs import ImageLimits, Readout, ScorerSpec
 from worker.checkpoints import Checkpoint, open_checkpoint
@@ -158,8 +158,8 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(asdict(finding)), flush=True)  # noqa: T201
             if finding.verdict is Verdict.FAIL:
                 return 1
-    except (ModelError, SafetensorError, OSError) as exc:
-        reason = exc.detail if isinstance(exc, ModelError) else str(exc)
+    except (RepickError, SafetensorError, OSError) as exc:
+        reason = exc.detail if isinstance(exc, RepickError) else str(exc)
         print(json.dumps(asdict(Finding(f"{part} model", Verdict.FAIL, reason))))  # noqa: T201
         return 1
     return 0

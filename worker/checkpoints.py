@@ -66,11 +66,12 @@ def open_checkpoint(location: str, name: str = "") -> Checkpoint:
 
     Hashes of large files are remembered in the user's cache folder, so that a model of 16 GB is
     read once. Raises UnsafeCheckpoint for weights other than safetensors, remote code or a hub id
-    without its commit; ModelError where files are missing or unreadable; Unavailable where the
-    hub does not answer; InvalidField for a `name` that does not fit `specs.NAME`.
+    without its commit; ModelError where files are missing or unreadable, or weights quantised;
+    Unavailable where the hub does not answer; InvalidField for a `name` that does not fit
+    `specs.NAME`.
     """
     folder = _folder(location)
-    _read_json(folder / "config.json")
+    _refuse_quantised(folder)
     _refuse_remote_code(folder)
     weights = _weights(folder)
     cache = HashCache.of_user()
@@ -135,6 +136,18 @@ def _shards(folder: Path) -> set[str]:
     if not isinstance(weight_map, dict):
         raise ModelError(f"{index.name} has no weight_map", location=folder)
     return {str(name) for name in weight_map.values()}
+
+
+def _refuse_quantised(folder: Path) -> None:
+    """Enhancement takes a layer's weights for numbers; packed ones are not, and nothing says so."""
+    setting = _read_json(folder / "config.json").get("quantization_config")
+    if setting:
+        method = setting.get("quant_method") if isinstance(setting, dict) else setting
+        raise ModelError(
+            f"{folder.name} is quantised ({method}), which is not supported: use the checkpoint "
+            "that it was made from",
+            location=folder,
+        )
 
 
 def _refuse_remote_code(folder: Path) -> None:

@@ -141,6 +141,16 @@ def test_a_checkpoint_that_brings_code_is_refused(folder: Path, file: str) -> No
         open_checkpoint(str(folder))
 
 
+@pytest.mark.parametrize("method", ["awq", "bitsandbytes", "compressed-tensors", "fp8", "gptq"])
+def test_a_quantised_checkpoint_is_refused_before_a_library_asks_for_more(
+    folder: Path, method: str
+) -> None:
+    setting = {"quantization_config": {"quant_method": method}}
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl"} | setting))
+    with pytest.raises(ModelError, match=rf"quantised \({method}\).* use the checkpoint"):
+        open_checkpoint(str(folder))
+
+
 def test_a_missing_shard_is_named(folder: Path) -> None:
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))

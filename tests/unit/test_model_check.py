@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from repick.doctor import Finding, Verdict, tried_models
-from repick.settings import Settings
+from repick.settings import Settings, read_settings
+from worker import __main__ as worker
 from worker import check
 
 
@@ -113,3 +114,21 @@ def test_a_folder_without_a_model_and_one_cut_short_are_faults(
     assert found["encoder model"].verdict is Verdict.FAIL
     assert found["scorer model"].verdict is Verdict.FAIL
     assert "no folder" in found["scorer model"].detail
+
+
+def test_readouts_may_have_blanks_between_and_an_unknown_one_is_named_at_the_start() -> None:
+    assert read_settings(readouts="choice, yes_no").readouts == "choice,yes_no"
+    for unknown in ("choice,yesno", ""):
+        with pytest.raises(SystemExit, match="REPICK_READOUTS: readouts are choice, "):
+            read_settings(readouts=unknown)
+
+
+def test_a_name_that_no_model_may_have_is_told_by_doctor_and_worker_without_a_traceback(
+    demo_models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REPICK_SCORER", str(demo_models / "qwen2.5-vl-tiny-untrained"))
+    monkeypatch.setenv("REPICK_SCORER_NAME", "Qwen2.5 VL")
+    monkeypatch.setattr(worker, "configure", lambda role: None)
+    assert check.main(["scorer"]) == 1
+    assert "must match" in capsys.readouterr().out
+    assert worker.main(["fine"]) == 3

@@ -14,14 +14,18 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def pick_device(name: str) -> torch.device:
     """The named device; for "auto" CUDA, Apple's MPS or the CPU, whichever comes first.
 
-    Raises ModelError for a name that is no device.
+    Raises ModelError for a name that is no device, or of a GPU that is not here.
     """
     if name == "auto":
         return torch.device(_at_hand())
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as exc:
         raise ModelError(f"{name!r} is no device") from exc
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        seen = torch.cuda.device_count()
+        raise ModelError(f"no device {name!r}: torch {torch.__version__} sees {seen} CUDA GPUs")
+    return device
 
 
 def _at_hand() -> str:

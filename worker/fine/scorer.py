@@ -86,6 +86,11 @@ class FineModel:
         `limits` default to what suits the device. Raises UnsupportedFamily, and ModelError for a
         checkpoint that cannot serve the readouts.
         """
+        if not 0 < images.min_pixels <= images.max_pixels:
+            raise ModelError(
+                f"no image can have {images.min_pixels} to {images.max_pixels} pixels "
+                "(REPICK_MIN_PIXELS, REPICK_MAX_PIXELS)"
+            )
         on = pick_device(device)
         family = open_family(checkpoint.folder, on, pick_dtype(dtype, on))
         plain = PlainTokenizer(family.tokenizer.backend_tokenizer)

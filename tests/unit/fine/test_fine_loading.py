@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from repick.content import LoadedContent
 from repick.errors import ModelError, SelfTestFailed, UnsupportedFamily
 from repick.jobs import PairScore
-from repick.specs import Enhancement, Readout, ScorerSpec, fingerprint
+from repick.specs import Enhancement, ImageLimits, Readout, ScorerSpec, fingerprint
 from worker.checkpoints import Checkpoint
 from worker.fine.placement import pick_device, pick_dtype
 from worker.fine.scorer import FineModel
@@ -158,6 +158,28 @@ def test_auto_places_a_model_on_the_cpu_in_float32_where_there_is_nothing_else()
     for refused in (lambda: pick_dtype("int3", cpu), lambda: pick_device("abacus")):
         with pytest.raises(ModelError):
             refused()
+
+
+@pytest.mark.parametrize(("least", "most"), [(500_000, 401_408), (0, 401_408), (-5, -5)])
+def test_pixel_limits_that_no_image_can_keep_are_refused(
+    tiny_checkpoint: Checkpoint, least: int, most: int
+) -> None:
+    with pytest.raises(ModelError, match=f"{least} to {most} pixels"):
+        FineModel.load(
+            tiny_checkpoint,
+            readouts=[Readout.CHOICE],
+            device="cpu",
+            dtype="float32",
+            images=ImageLimits(least, most),
+        )
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    seen = int(name.endswith("1"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    with pytest.raises(ModelError, match=rf"no device '{name}': torch .* sees {seen} CUDA GPUs"):
+        pick_device(name)
 
 
 def golden_scores(*margins: float, mass: float = 0.9) -> list[PairScore]:
