@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 
 from fastapi import Request
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from api import strict_json
@@ -65,11 +64,7 @@ def _parse(no: int, line: bytes, path: str, room: strict_json.Room) -> Any:
         raise InvalidField(field, f"line {no}: {exc.detail}", code=exc.code) from exc
 
 
-def streamed(values: Iterable[BaseModel]) -> StreamingResponse:
-    """An answer of one value a line, made as it is sent."""
-    return StreamingResponse(_lines(values), media_type=MEDIA_TYPE)
-
-
-def _lines(values: Iterable[BaseModel]) -> Iterator[str]:
+def lines(values: Iterable[BaseModel]) -> Iterator[str]:
+    """A line a value, for an answer that is made as it is sent."""
     for value in values:
         yield value.model_dump_json() + "\n"

@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 UPLOADS_AT_ONCE = 8
 INGESTS_AT_ONCE = 8
+LONG_READS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class Services:
     ingests: CapacityLimiter
     """Requests that put items: a core is left to whoever embeds them, and to everybody else. Two at
     least, so that one computes while another waits for the disk."""
+    long_reads: CapacityLimiter
+    """Threads that read many rankings at once (exports, streams, comparisons, histories, reports):
+    they hold a connection and the interpreter for long, and must not have all from polling."""
 
 
 @contextmanager
@@ -85,6 +89,7 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
             Turns(),
             CapacityLimiter(UPLOADS_AT_ONCE),
             CapacityLimiter(max(2, min(INGESTS_AT_ONCE, cores() - 1))),
+            CapacityLimiter(LONG_READS_AT_ONCE),
         )
     finally:
         publisher.close()

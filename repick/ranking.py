@@ -21,6 +21,9 @@ class Order:
 MAX_FAILED_SHARE = 0.5
 """A query of whose candidates more than this share has no score gets no ranking."""
 
+LARGEST = 1e100
+"""A caller's score may be any number: greater ones are made smaller before they are squared."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -85,6 +88,8 @@ def _standardised(values: Sequence[float]) -> list[float]:
     """Zero mean, unit population deviation; all zero where the values do not differ."""
     if not values:
         return []
+    if (largest := max(map(abs, values))) > LARGEST:
+        values = [one / largest for one in values]
     mean = math.fsum(values) / len(values)
     deviation = math.sqrt(math.fsum((one - mean) ** 2 for one in values) / len(values))
     # Equal values differ from their mean by rounding alone, and that must decide nothing.

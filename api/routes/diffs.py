@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from api import ndjson, openapi
 from api.auth import Reader
 from api.diff_views import DiffOut, QueryDiffOut, SummaryOut
 from api.job_reads import one_job
+from api.long_reads import in_turn, streamed
 from api.pages import Cursor, next_link
 from api.services import Services, services_of
 from repick.errors import Conflict, NotFound
@@ -24,43 +26,52 @@ PAGE_QUERIES = 100
 
 
 @router.get("/{run}/diff", response_model=DiffOut, responses=openapi.DIFF)
-def diff_previous(
+async def diff_previous(
     request: Request, who: Reader, services: Serviced, run: UUID, cursor: Cursor = None
-) -> DiffOut | Response:
+) -> Response:
     """A run against the newest published one before it, query by query."""
-    before = _previous(services, who.tenant_id, run)
-    return _diff(request, services, who.tenant_id, before, run, cursor)
+
+    def work() -> Response:
+        before = _previous(services, who.tenant_id, run)
+        return _diff(request, services, who.tenant_id, before, run, cursor)
+
+    return await in_turn(services, work)
 
 
 @router.get("/{run}/diff/summary", response_model=SummaryOut, responses=openapi.errors(404, 409))
-def summary_previous(who: Reader, services: Serviced, run: UUID) -> SummaryOut:
+async def summary_previous(who: Reader, services: Serviced, run: UUID) -> SummaryOut:
     """A run against the newest published one before it, over all queries."""
-    before = _previous(services, who.tenant_id, run)
-    return _summary(services, who.tenant_id, before, run)
+
+    def work() -> SummaryOut:
+        before = _previous(services, who.tenant_id, run)
+        return _summary(services, who.tenant_id, before, run)
+
+    return await in_turn(services, work)
 
 
 @router.get("/{before}/diff/{after}", response_model=DiffOut, responses=openapi.DIFF)
-def diff_two(
+async def diff_two(
     request: Request,
     who: Reader,
     services: Serviced,
     before: UUID,
     after: UUID,
     cursor: Cursor = None,
-) -> DiffOut | Response:
+) -> Response:
     """What changed from one run to another: in pages, or as NDJSON all of it.
 
     Queries are matched by the standing query's id; those of other jobs by their content.
     """
-    return _diff(request, services, who.tenant_id, before, after, cursor)
+    work = partial(_diff, request, services, who.tenant_id, before, after, cursor)
+    return await in_turn(services, work)
 
 
 @router.get(
     "/{before}/diff/{after}/summary", response_model=SummaryOut, responses=openapi.errors(404, 409)
 )
-def summary_two(who: Reader, services: Serviced, before: UUID, after: UUID) -> SummaryOut:
+async def summary_two(who: Reader, services: Serviced, before: UUID, after: UUID) -> SummaryOut:
     """The figures over all queries, and the documents that moved most. Made once, then kept."""
-    return _summary(services, who.tenant_id, before, after)
+    return await in_turn(services, partial(_summary, services, who.tenant_id, before, after))
 
 
 def _previous(services: Services, tenant_id: int, run_id: UUID) -> UUID:
@@ -89,12 +100,13 @@ def _diff(
     before: UUID,
     after: UUID,
     cursor: str | None,
-) -> DiffOut | Response:
+) -> Response:
     _ended(services, tenant_id, before, after)
     purpose = f"diff.{tenant_id}.{before}.{after}"
     past = -1 if cursor is None else int(services.cursors.read(purpose, cursor))
     if ndjson.wanted(request):
-        return ndjson.streamed(_every(services, tenant_id, before, after, past))
+        found = _every(services, tenant_id, before, after, past)
+        return streamed(services, ndjson.lines(found), ndjson.MEDIA_TYPE)
     with services.database.read() as connection:
         page = comparing.page(connection, tenant_id, before, after, past, PAGE_QUERIES + 1)
     link = None
@@ -103,7 +115,8 @@ def _diff(
         mark = services.cursors.write(purpose, page[-1].query_no)
         link = next_link(f"/v1/runs/{before}/diff/{after}", cursor=mark)
     items = [QueryDiffOut.of(one) for one in page]
-    return DiffOut(before=before, after=after, items=items, next=link)
+    shown = DiffOut(before=before, after=after, items=items, next=link)
+    return Response(shown.model_dump_json(), media_type="application/json")
 
 
 def _every(

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from api import openapi
 from api.auth import Reader
 from api.job_reads import one_job
+from api.long_reads import streamed
 from api.services import Services, services_of
 from repick import exports
 from repick.exports import MEDIA_TYPES, Format
@@ -31,9 +32,7 @@ def export_job(
     rows = batches(services.database, who.tenant_id, job, view.top_n)
     pieces = exports.written(form, rows, f"repick-{job}")
     name = f'attachment; filename="{job}.{form}"'
-    return StreamingResponse(
-        pieces, media_type=MEDIA_TYPES[form], headers={"Content-Disposition": name}
-    )
+    return streamed(services, pieces, MEDIA_TYPES[form], {"Content-Disposition": name})
 
 
 @router.get(

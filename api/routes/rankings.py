@@ -12,6 +12,7 @@ from api.audit_views import AuditOut, audit_out
 from api.auth import Reader
 from api.job_reads import calibration_of, every_ranking, one_job, ranking_page
 from api.job_views import RankingsOut
+from api.long_reads import streamed
 from api.pages import Cursor
 from api.schemas import printable
 from api.services import Services, services_of
@@ -34,7 +35,8 @@ def list_rankings(
     if cursor is not None:
         after = int(services.cursors.read(f"rankings.{job_id}", cursor))
     if ndjson.wanted(request):
-        return ndjson.streamed(every_ranking(services, who.tenant_id, view, after))
+        found = every_ranking(services, who.tenant_id, view, after)
+        return streamed(services, ndjson.lines(found), ndjson.MEDIA_TYPE)
     page, link = ranking_page(services, who.tenant_id, view, after)
     return RankingsOut(items=page, next=link)
 

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from api import openapi
 from api.auth import Reader
+from api.long_reads import in_turn
 from api.services import Services, services_of
 from repick.reports.gather import gather
 from repick.reports.page import html
@@ -20,9 +21,13 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox
 
 
 @router.get("/{run}/report", response_class=HTMLResponse, responses=openapi.REPORT)
-def run_report(
+async def run_report(
     who: Reader, services: Annotated[Services, Depends(services_of)], run: UUID
 ) -> HTMLResponse:
     """One file without scripts: figures, what changed, churn, movers with pictures, failures."""
-    report = gather(services.database, services.media, who.tenant_id, run)
-    return HTMLResponse(html(report), headers={"Content-Security-Policy": _POLICY})
+
+    def page() -> str:
+        return html(gather(services.database, services.media, who.tenant_id, run))
+
+    made = await in_turn(services, page)
+    return HTMLResponse(made, headers={"Content-Security-Policy": _POLICY})

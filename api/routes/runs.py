@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
@@ -12,6 +13,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from api import openapi
 from api.auth import Reader, Submitter
 from api.job_reads import calibration_of, page_size
+from api.long_reads import in_turn
 from api.pages import Cursor, Limit, next_link
 from api.routes.items import ItemId as QueryId
 from api.routes.schedules import ScheduleName, one_schedule
@@ -147,7 +149,7 @@ def _ranking_page(
     response_model=HistoryOut,
     responses=openapi.errors(400, 404),
 )
-def show_history(
+async def show_history(
     who: Reader,
     services: Serviced,
     schedule: ScheduleName,
@@ -159,35 +161,8 @@ def show_history(
 
     Up to `limit`, or so many as have 1,000 hits; `next` leads to the others.
     """
-    with services.database.read() as connection:
-        one = one_schedule(connection, who.tenant_id, schedule)
-        purpose = f"history.{who.tenant_id}.{one.id}.{item}"
-        before = _instant(services, purpose, cursor)
-        size = min(limit, page_size(one.top_n))
-        page = histories.of_query(connection, who.tenant_id, one.id, item, before, size + 1)
-    link = None
-    if len(page) > size:
-        page = page[:size]
-        last = services.cursors.write(purpose, page[-1].run.tick.isoformat())
-        path = f"{schedule_path(schedule)}/queries/{quote(item)}/history"
-        link = next_link(path, limit=limit, cursor=last)
-    scorers = {_scorer(past.run) for past in page}
-    maps = {key: calibration_of(services, who.tenant_id, key) for key in scorers if key}
-    shown = HistoryOut(
-        items=[
-            PastRankingOut(
-                run=past.run.run_id,
-                tick=past.run.tick,
-                state=past.run.state,
-                ranking=StandingRankingOut.of(
-                    past.ranking, maps.get(_scorer(past.run)), standing_query=item
-                ),
-            )
-            for past in page
-        ],
-        next=link,
-    )
-    return _json(shown)
+    work = partial(_history, services, who.tenant_id, schedule, item, limit, cursor)
+    return await in_turn(services, work)
 
 
 @router.post(
@@ -207,6 +182,40 @@ def confirm_run(who: Submitter, services: Serviced, schedule: ScheduleName, run:
         shown = runs.by_id(connection, who.tenant_id, run)
     assert shown is not None
     return RunOut.of(shown)
+
+
+def _history(
+    services: Services, tenant_id: int, schedule: str, item: str, limit: int, cursor: str | None
+) -> Response:
+    with services.database.read() as connection:
+        one = one_schedule(connection, tenant_id, schedule)
+        purpose = f"history.{tenant_id}.{one.id}.{item}"
+        before = _instant(services, purpose, cursor)
+        size = min(limit, page_size(one.top_n))
+        page = histories.of_query(connection, tenant_id, one.id, item, before, size + 1)
+    link = None
+    if len(page) > size:
+        page = page[:size]
+        last = services.cursors.write(purpose, page[-1].run.tick.isoformat())
+        path = f"{schedule_path(schedule)}/queries/{quote(item)}/history"
+        link = next_link(path, limit=limit, cursor=last)
+    scorers = {_scorer(past.run) for past in page}
+    maps = {key: calibration_of(services, tenant_id, key) for key in scorers if key}
+    shown = HistoryOut(
+        items=[
+            PastRankingOut(
+                run=past.run.run_id,
+                tick=past.run.tick,
+                state=past.run.state,
+                ranking=StandingRankingOut.of(
+                    past.ranking, maps.get(_scorer(past.run)), standing_query=item
+                ),
+            )
+            for past in page
+        ],
+        next=link,
+    )
+    return _json(shown)
 
 
 def no_run() -> NotFound:

@@ -160,6 +160,7 @@ _CLAIM = text(
         SELECT d.tenant_id, d.id FROM webhook_delivery d JOIN webhook w
           ON w.tenant_id = d.tenant_id AND w.id = d.webhook_id AND w.disabled_at IS NULL
         WHERE d.state = 'waiting' AND d.next_at <= now() AND d.webhook_id <> ALL(:busy)
+          AND d.tenant_id <> ALL(:full)
         ORDER BY d.next_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED
     )
     UPDATE webhook_delivery d SET attempts = d.attempts + 1, token = gen_random_uuid(),
@@ -174,14 +175,20 @@ _CLAIM = text(
 
 
 def claim_due(
-    connection: Connection, limit: int, lease: timedelta, busy: Collection[int] = ()
+    connection: Connection,
+    limit: int,
+    lease: timedelta,
+    busy: Collection[int] = (),
+    full: Collection[int] = (),
 ) -> list[Claimed]:
-    """Deliveries whose time has come, but none of the webhooks that are `busy`.
+    """Deliveries whose time has come, but none of the webhooks `busy` and of the tenants `full`.
 
     They count as attempted: a process that dies over one has used an attempt of it, and it comes
     again after the lease.
     """
-    rows = connection.execute(_CLAIM, {"limit": limit, "lease": lease, "busy": list(busy)})
+    rows = connection.execute(
+        _CLAIM, {"limit": limit, "lease": lease, "busy": list(busy), "full": list(full)}
+    )
     return [
         Claimed(
             *(row.tenant_id, row.id, row.webhook_id, row.token, row.url, row.payload),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ DEADLINE_S = 15.0
 AT_ONCE = 16
 """Webhooks that are told something, each one thing after the other: a receiver that does not answer
 keeps its own events waiting, and nobody else's while there are fewer of its kind."""
+AT_ONCE_OF_TENANT = 4
+"""So that no tenant by itself has that many: it may have more webhooks than AT_ONCE."""
 LEASE = timedelta(seconds=DEADLINE_S + 30)
 """Longer than an attempt takes."""
 GONE = 410
@@ -76,8 +79,10 @@ class Deliverer:
         """Attempt what is due while there is room; whether anything is under way."""
         while len(flying) < AT_ONCE and not self.stopping():
             busy = {one.webhook_id for one in flying.values()}
+            told = Counter(one.tenant_id for one in flying.values())
+            full = [tenant for tenant, count in told.items() if count >= AT_ONCE_OF_TENANT]
             with self.database.begin() as connection:
-                claimed = webhooks.claim_due(connection, 1, LEASE, busy)
+                claimed = webhooks.claim_due(connection, 1, LEASE, busy, full)
             if not claimed:
                 break
             flying[pool.submit(self.attempt, claimed[0])] = claimed[0]

@@ -15,10 +15,10 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from repick.errors import InvalidField
 from repick.jobs import JobState
-from repick.store import jobs, webhooks
+from repick.store import jobs, keys, webhooks
 from repick.store.webhooks import Delivery, Hook
 from repick.webhooks import rules
-from repick.webhooks.delivery import Deliverer
+from repick.webhooks.delivery import AT_ONCE, Deliverer
 from repick.webhooks.rules import DeliveryState
 from tests.integration import schedule_maker as maker
 from tests.integration.pipeline import Pipeline
@@ -282,6 +282,27 @@ def test_a_receiver_that_does_not_answer_keeps_nobody_else_waiting(
     assert backend.in_time == [True, True]
     arrived = [headers["webhook-id"] for _, headers, _ in got.requests]
     assert arrived == told[2:], "one after the other, in their order"
+
+
+def test_a_tenant_of_dead_receivers_alone_keeps_no_other_tenant_waiting(
+    pipeline: Pipeline, got: Receiver
+) -> None:
+    with pipeline.database.begin() as connection:
+        other = keys.ensure_tenant(connection, "other")
+        alive = webhooks.create(connection, other, URL, ["job.succeeded"], SECRET)
+    for no in range(AT_ONCE + 1):
+        dead = hook(pipeline, url=f"http://dead.example.com/{no}")
+        with pipeline.database.begin() as connection:
+            webhooks.enqueue_test(connection, pipeline.tenant_id, dead.id)
+    with pipeline.database.begin() as connection:
+        webhooks.enqueue_test(connection, other, alive.id)
+    backend = OneIsDead(got.port, wanted=1, got=got)
+
+    def names(host: str, port: int) -> list[str]:
+        return [DEAD if host == "dead.example.com" else PUBLIC]
+
+    assert Deliverer(pipeline.database, True, names, backend).tick() == AT_ONCE + 2
+    assert all(backend.in_time)
 
 
 def test_who_is_asked_to_stop_begins_no_other_delivery(pipeline: Pipeline, got: Receiver) -> None:

@@ -69,6 +69,17 @@ def test_blend_of_values_that_do_not_differ_leaves_the_other_to_decide() -> None
     assert ranked([], Readout.CHOICE, Order(3, 0.5)) == []
 
 
+@pytest.mark.parametrize("large", [1e160, 1e308])
+def test_blend_takes_a_callers_scores_however_large(large: float) -> None:
+    coarse = [large, -large, large / 2, 0.0]
+    found = [candidate(item, 0.1 * item, one) for item, one in enumerate(coarse)]
+    like = [candidate(item, 0.1 * item, one / large) for item, one in enumerate(coarse)]
+    orders = [
+        [one.item_id for one in ranked(of, Readout.CHOICE, Order(4, 0.5))] for of in (found, like)
+    ]
+    assert orders[0] == orders[1]
+
+
 def test_blend_without_a_coarse_score_is_an_error_and_no_zero() -> None:
     found = [replace(candidate(1, 1.0, 0.5), coarse_score=None)]
     with pytest.raises(ValueError, match="without a coarse score"):
