@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ TOKENIZER_FILES = (
 DOWNLOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 MARKER = "repick.json"
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^@/]+))?")
+_POINTER = b"version https://git-lfs."
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SNAPSHOT = re.compile(r"models--.+--(?P<name>.+)/snapshots/[0-9a-f]{40}$")
 
@@ -73,13 +75,14 @@ def open_checkpoint(location: str, name: str = "") -> Checkpoint:
     folder = _folder(location)
     _refuse_quantised(folder)
     _refuse_remote_code(folder)
-    weights = _weights(folder)
+    weights, tokenizer = _weights(folder), _tokenizer_files(folder)
+    _refuse_pointers([*weights, *tokenizer])
     cache = HashCache.of_user()
     return Checkpoint(
         folder=folder,
         name=_name(name, location, folder),
         weights_sha256=combined_sha256([folder / "config.json", *weights], folder, cache),
-        tokenizer_sha256=combined_sha256(_tokenizer_files(folder), folder, cache),
+        tokenizer_sha256=combined_sha256(tokenizer, folder, cache),
         untrained=_is_untrained(folder),
     )
 
@@ -158,6 +161,18 @@ def _refuse_remote_code(folder: Path) -> None:
                 f"{path.name} of {folder.name} has auto_map: it would run the checkpoint's code",
                 location=folder,
             )
+
+
+def _refuse_pointers(files: Iterable[Path]) -> None:
+    """A clone without Git LFS has a few lines of text in the place of each large file."""
+    for path in files:
+        with path.open("rb") as file:
+            if file.read(len(_POINTER)) == _POINTER:
+                raise ModelError(
+                    f"{path.name} is a Git LFS pointer and not the file: run `git lfs pull` in "
+                    f"{path.parent.name}",
+                    location=path.parent,
+                )
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:

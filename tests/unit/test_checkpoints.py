@@ -151,6 +151,16 @@ def test_a_quantised_checkpoint_is_refused_before_a_library_asks_for_more(
         open_checkpoint(str(folder))
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
+def test_a_clone_without_its_large_files_is_refused_and_told_how_to_get_them(
+    folder: Path, file: str
+) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 5\n"
+    (folder / file).write_text(pointer)
+    with pytest.raises(ModelError, match=rf"{file} is a Git LFS pointer.*git lfs pull"):
+        open_checkpoint(str(folder))
+
+
 def test_a_missing_shard_is_named(folder: Path) -> None:
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
