@@ -166,13 +166,17 @@ def _refuse_remote_code(folder: Path) -> None:
 def _refuse_pointers(files: Iterable[Path]) -> None:
     """A clone without Git LFS has a few lines of text in the place of each large file."""
     for path in files:
-        with path.open("rb") as file:
-            if file.read(len(_POINTER)) == _POINTER:
-                raise ModelError(
-                    f"{path.name} is a Git LFS pointer and not the file: run `git lfs pull` in "
-                    f"{path.parent.name}",
-                    location=path.parent,
-                )
+        try:
+            with path.open("rb") as file:
+                start = file.read(len(_POINTER))
+        except OSError as exc:
+            raise ModelError(f"cannot read {path.name}: {exc}", location=path.parent) from exc
+        if start == _POINTER:
+            raise ModelError(
+                f"{path.name} is a Git LFS pointer and not the file: run `git lfs pull` in "
+                f"{path.parent.name}",
+                location=path.parent,
+            )
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:

@@ -161,6 +161,13 @@ def test_a_clone_without_its_large_files_is_refused_and_told_how_to_get_them(
         open_checkpoint(str(folder))
 
 
+def test_a_link_to_weights_that_are_gone_is_an_error(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(folder / "gone")
+    with pytest.raises(ModelError, match=r"cannot read model\.safetensors"):
+        open_checkpoint(str(folder))
+
+
 def test_a_missing_shard_is_named(folder: Path) -> None:
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
