@@ -68,11 +68,12 @@ def open_checkpoint(location: str, name: str = "") -> Checkpoint:
 
     Hashes of large files are remembered in the user's cache folder, so that a model of 16 GB is
     read once. Raises UnsafeCheckpoint for weights other than safetensors, remote code or a hub id
-    without its commit; ModelError where files are missing or unreadable, or weights quantised;
-    Unavailable where the hub does not answer; InvalidField for a `name` that does not fit
-    `specs.NAME`.
+    without its commit; ModelError where files are missing or unreadable, or weights quantised or
+    an adapter's; Unavailable where the hub does not answer; InvalidField for a `name` that does
+    not fit `specs.NAME`.
     """
     folder = _folder(location)
+    _refuse_adapter(folder)
     _refuse_quantised(folder)
     _refuse_remote_code(folder)
     weights, tokenizer = _weights(folder), _tokenizer_files(folder)
@@ -139,6 +140,16 @@ def _shards(folder: Path) -> set[str]:
     if not isinstance(weight_map, dict):
         raise ModelError(f"{index.name} has no weight_map", location=folder)
     return {str(name) for name in weight_map.values()}
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """The base model alone would be served in its place, with scores of its own."""
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder.name} holds an adapter (LoRA): merge it into its base model with PEFT's "
+            "merge_and_unload(), and save that",
+            location=folder,
+        )
 
 
 def _refuse_quantised(folder: Path) -> None:

@@ -141,6 +141,17 @@ def test_a_checkpoint_that_brings_code_is_refused(folder: Path, file: str) -> No
         open_checkpoint(str(folder))
 
 
+@pytest.mark.parametrize("with_base", [True, False])
+def test_an_adapter_is_not_passed_over_but_refused(folder: Path, with_base: bool) -> None:
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    if not with_base:
+        (folder / "config.json").unlink()
+        (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"adapter.*merge_and_unload"):
+        open_checkpoint(str(folder))
+
+
 @pytest.mark.parametrize("method", ["awq", "bitsandbytes", "compressed-tensors", "fp8", "gptq"])
 def test_a_quantised_checkpoint_is_refused_before_a_library_asks_for_more(
     folder: Path, method: str
