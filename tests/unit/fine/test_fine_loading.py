@@ -141,6 +141,17 @@ def test_a_checkpoint_that_the_libraries_cannot_read_is_refused_whatever_they_ra
         load(copied, fine_model)
 
 
+def test_positions_that_the_longest_prompt_of_a_batch_would_turn_are_refused(
+    copied: Checkpoint, fine_model: FineModel
+) -> None:
+    path = copied.folder / "config.json"
+    config = json.loads(path.read_text())
+    config["text_config"]["rope_parameters"] |= {"rope_type": "dynamic", "factor": 4.0}
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="rope_type dynamic is not supported"):
+        load(copied, fine_model)
+
+
 def test_a_readout_that_was_not_loaded_is_refused(
     tiny_checkpoint: Checkpoint, fine_model: FineModel, content: Callable[..., LoadedContent]
 ) -> None:
