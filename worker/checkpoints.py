@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ TOKENIZER_FILES = (
 DOWNLOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 MARKER = "repick.json"
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^@/]+))?")
+_POINTER = b"version https://git-lfs."
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SNAPSHOT = re.compile(r"models--.+--(?P<name>.+)/snapshots/[0-9a-f]{40}$")
 
@@ -66,20 +68,22 @@ def open_checkpoint(location: str, name: str = "") -> Checkpoint:
 
     Hashes of large files are remembered in the user's cache folder, so that a model of 16 GB is
     read once. Raises UnsafeCheckpoint for weights other than safetensors, remote code or a hub id
-    without its commit; ModelError where files are missing or unreadable, or weights quantised;
-    Unavailable where the hub does not answer; InvalidField for a `name` that does not fit
-    `specs.NAME`.
+    without its commit; ModelError where files are missing or unreadable, or weights quantised or
+    an adapter's; Unavailable where the hub does not answer; InvalidField for a `name` that does
+    not fit `specs.NAME`.
     """
     folder = _folder(location)
+    _refuse_adapter(folder)
     _refuse_quantised(folder)
     _refuse_remote_code(folder)
-    weights = _weights(folder)
+    weights, tokenizer = _weights(folder), _tokenizer_files(folder)
+    _refuse_pointers([*weights, *tokenizer])
     cache = HashCache.of_user()
     return Checkpoint(
         folder=folder,
         name=_name(name, location, folder),
         weights_sha256=combined_sha256([folder / "config.json", *weights], folder, cache),
-        tokenizer_sha256=combined_sha256(_tokenizer_files(folder), folder, cache),
+        tokenizer_sha256=combined_sha256(tokenizer, folder, cache),
         untrained=_is_untrained(folder),
     )
 
@@ -138,6 +142,16 @@ def _shards(folder: Path) -> set[str]:
     return {str(name) for name in weight_map.values()}
 
 
+def _refuse_adapter(folder: Path) -> None:
+    """The base model alone would be served in its place, with scores of its own."""
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder.name} holds an adapter (LoRA): merge it into its base model with PEFT's "
+            "merge_and_unload(), and save that",
+            location=folder,
+        )
+
+
 def _refuse_quantised(folder: Path) -> None:
     """Enhancement takes a layer's weights for numbers; packed ones are not, and nothing says so."""
     setting = _read_json(folder / "config.json").get("quantization_config")
@@ -157,6 +171,22 @@ def _refuse_remote_code(folder: Path) -> None:
             raise UnsafeCheckpoint(
                 f"{path.name} of {folder.name} has auto_map: it would run the checkpoint's code",
                 location=folder,
+            )
+
+
+def _refuse_pointers(files: Iterable[Path]) -> None:
+    """A clone without Git LFS has a few lines of text in the place of each large file."""
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                start = file.read(len(_POINTER))
+        except OSError as exc:
+            raise ModelError(f"cannot read {path.name}: {exc}", location=path.parent) from exc
+        if start == _POINTER:
+            raise ModelError(
+                f"{path.name} is a Git LFS pointer and not the file: run `git lfs pull` in "
+                f"{path.parent.name}",
+                location=path.parent,
             )
 
 

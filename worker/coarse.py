@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -76,7 +75,9 @@ class Encoder:
             family, model = _load_model(checkpoint, place, number)
             tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
             images = ImageReader.of(_image_processor(checkpoint))
-        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
+        except ModelError:
+            raise
+        except Exception as exc:  # tokenizers raises no less, transformers nearly everything
             raise ModelError(f"cannot load {checkpoint.name}: {exc}", name=checkpoint.name) from exc
         texts = TextEncoder.of(tokenizer, FAMILIES[family][1], model.config.text_config)
         spec = EncoderSpec(

@@ -141,6 +141,17 @@ def test_a_checkpoint_that_brings_code_is_refused(folder: Path, file: str) -> No
         open_checkpoint(str(folder))
 
 
+@pytest.mark.parametrize("with_base", [True, False])
+def test_an_adapter_is_not_passed_over_but_refused(folder: Path, with_base: bool) -> None:
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    if not with_base:
+        (folder / "config.json").unlink()
+        (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"adapter.*merge_and_unload"):
+        open_checkpoint(str(folder))
+
+
 @pytest.mark.parametrize("method", ["awq", "bitsandbytes", "compressed-tensors", "fp8", "gptq"])
 def test_a_quantised_checkpoint_is_refused_before_a_library_asks_for_more(
     folder: Path, method: str
@@ -148,6 +159,23 @@ def test_a_quantised_checkpoint_is_refused_before_a_library_asks_for_more(
     setting = {"quantization_config": {"quant_method": method}}
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl"} | setting))
     with pytest.raises(ModelError, match=rf"quantised \({method}\).* use the checkpoint"):
+        open_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
+def test_a_clone_without_its_large_files_is_refused_and_told_how_to_get_them(
+    folder: Path, file: str
+) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 5\n"
+    (folder / file).write_text(pointer)
+    with pytest.raises(ModelError, match=rf"{file} is a Git LFS pointer.*git lfs pull"):
+        open_checkpoint(str(folder))
+
+
+def test_a_link_to_weights_that_are_gone_is_an_error(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(folder / "gone")
+    with pytest.raises(ModelError, match=r"cannot read model\.safetensors"):
         open_checkpoint(str(folder))
 
 

@@ -218,6 +218,16 @@ def test_a_checkpoint_without_its_tokenizer_or_processor_is_refused(copy: Path, 
         load(copy)
 
 
+def test_a_tokenizer_of_a_newer_library_is_refused_though_that_raises_no_special_error(
+    copy: Path,
+) -> None:
+    path = copy / "tokenizer.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps(state | {"model": state["model"] | {"type": "Newer"}}))
+    with pytest.raises(ModelError, match="cannot load"):
+        load(copy)
+
+
 def set_end_token(folder: Path, token: int) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["eos_token_id"] = token

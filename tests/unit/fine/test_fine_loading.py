@@ -119,6 +119,39 @@ def test_a_checkpoint_whose_download_broke_off_is_refused(
         load(copied, fine_model)
 
 
+def _of_a_newer_library(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps(state | {"model": state["model"] | {"type": "Newer"}}))
+
+
+def _of_an_unknown_rotation(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["text_config"]["rope_parameters"]["rope_type"] = "newer"
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("spoil", [_of_a_newer_library, _of_an_unknown_rotation])
+def test_a_checkpoint_that_the_libraries_cannot_read_is_refused_whatever_they_raise(
+    copied: Checkpoint, fine_model: FineModel, spoil: Callable[[Path], None]
+) -> None:
+    spoil(copied.folder)
+    with pytest.raises(ModelError, match=r"cannot load copy: .*(variant|newer)"):
+        load(copied, fine_model)
+
+
+def test_positions_that_the_longest_prompt_of_a_batch_would_turn_are_refused(
+    copied: Checkpoint, fine_model: FineModel
+) -> None:
+    path = copied.folder / "config.json"
+    config = json.loads(path.read_text())
+    config["text_config"]["rope_parameters"] |= {"rope_type": "dynamic", "factor": 4.0}
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="rope_type dynamic is not supported"):
+        load(copied, fine_model)
+
+
 def test_a_readout_that_was_not_loaded_is_refused(
     tiny_checkpoint: Checkpoint, fine_model: FineModel, content: Callable[..., LoadedContent]
 ) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
 from repick.errors import ModelError, UnsupportedFamily
 from worker.fine.families.base import Family
@@ -38,5 +37,7 @@ def open_family(folder: Path, device: torch.device, dtype: torch.dtype) -> Famil
         )
     try:
         return FAMILIES[family](folder, device, dtype)
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as exc:
+    except ModelError:
+        raise
+    except Exception as exc:  # tokenizers raises no less, transformers nearly everything
         raise ModelError(f"cannot load {folder.name}: {exc}") from exc

@@ -35,10 +35,11 @@ class QwenVL:
     architecture: Any
 
     def __init__(self, model: Any, tokenizer: Any, processor: Any) -> None:
-        """Take a loaded model; its attention becomes ours. ModelError for sliding windows."""
+        """Take a loaded model; its attention becomes ours. ModelError for what it cannot do."""
         self.tokenizer, self._processor, self._model = tokenizer, processor, model
         config, text = model.config, model.config.text_config
         _refuse_sliding_windows(text)
+        _refuse_rotation_by_length(text)
         use_ours(model)
         self.image_token_id: int = config.image_token_id
         self.image_brackets: tuple[tuple[int, ...], tuple[int, ...]] = (
@@ -261,3 +262,10 @@ def _refuse_sliding_windows(text: Any) -> None:
     kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
     if kinds:
         raise ModelError(f"the model uses {', '.join(sorted(kinds))}, which is not supported")
+
+
+def _refuse_rotation_by_length(text: Any) -> None:
+    """With these the longest prompt of a batch would turn the positions of all others too."""
+    kind = (getattr(text, "rope_parameters", None) or {}).get("rope_type")
+    if kind in ("dynamic", "longrope"):
+        raise ModelError(f"the model's rope_type {kind} is not supported: use default or yarn")
