@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,22 @@ def test_workers_alone_leave_the_cores_to_others() -> None:
         "flower": 0,
     }
     assert WORKERS_NICENESS > 0
+
+
+@pytest.mark.parametrize("process", ["api", "repick.sweep", "repick.health sweep"])
+def test_a_process_without_its_servers_names_the_variables(process: str, tmp_path: Path) -> None:
+    code = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", *process.split()],
+        env={"PYTHONPATH": str(code)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: REPICK_DATABASE_URL is not set",
+        "error: REPICK_BROKER_URL is not set",
+    ]
