@@ -147,6 +147,20 @@ def test_a_week_with_something_kept_loses_only_what_is_not(pipeline: Pipeline) -
     assert pipeline.run(live).state is JobState.SUCCEEDED
 
 
+def test_large_jobs_are_deleted_fewer_at_once(pipeline: Pipeline) -> None:
+    """All together they would take longer than a statement may, in each round anew."""
+    pipeline.put({"a": "words", "b": "other words"})
+    for _ in range(3):
+        old_job(pipeline, "old query")
+    query(pipeline, "UPDATE job SET query_count = 3")
+    gone = []
+    for _ in range(3):
+        with pipeline.database.begin() as connection:
+            name = week_of(OLD).of("job")
+            gone.append(retention.delete_jobs(connection, name, AGES, NOW, queries=5))
+    assert gone == [2, 1, 0]
+
+
 def test_a_job_that_something_keeps_stays(pipeline: Pipeline) -> None:
     pipeline.put({"a": "words", "b": "other words"})
     kept, _ = old_job(pipeline, "kept query"), old_job(pipeline, "old query")
