@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -101,3 +102,25 @@ def test_a_process_without_its_servers_names_the_variables(process: str, tmp_pat
         "error: REPICK_DATABASE_URL is not set",
         "error: REPICK_BROKER_URL is not set",
     ]
+
+
+def test_flower_on_a_port_that_is_taken_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "repick.flower"],
+            env={
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "REPICK_FLOWER_PASSWORD": "password",
+                "REPICK_FLOWER_PORT": str(port),
+                "REPICK_BROKER_URL": "redis://127.0.0.1:1/0",
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: Flower did not start")
+    assert "Traceback" not in done.stderr
