@@ -11,7 +11,7 @@ import uvicorn
 from api.app import create_app
 from repick import telemetry
 from repick.logs import configure
-from repick.settings import read_settings
+from repick.settings import service_settings
 
 GRACE_S = 10
 """How long a stop waits for requests; those that wait for a job are answered at once."""
@@ -25,7 +25,7 @@ def main() -> None:
     configure("api")
     sys.setswitchinterval(SWITCH_S)
     telemetry.configure("api")
-    settings = read_settings()
+    settings = service_settings("database_url", "broker_url")
     app = create_app(settings)
     config = uvicorn.Config(
         app,

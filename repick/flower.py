@@ -17,7 +17,8 @@ COLUMNS = "name,args,state,received,started,runtime,worker,uuid"
 
 
 def main() -> None:
-    """Serve Flower until it is told to stop; exits with a sentence where a setting is missing."""
+    """Serve Flower until it is told to stop; exits with a sentence where a setting is missing
+    or its port is taken."""
     settings = read_settings()
     password = settings.flower_password.get_secret_value()
     if not password or not settings.broker_url:
@@ -36,7 +37,10 @@ def main() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    make_app(settings.broker_url).start(["flower"])
+    try:
+        make_app(settings.broker_url).start(["flower"])
+    except OSError as exc:
+        sys.exit(f"error: Flower did not start: {exc} (port {os.environ['FLOWER_PORT']})")
 
 
 if __name__ == "__main__":

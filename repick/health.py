@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from repick.errors import Unavailable
 from repick.queue import make_app
-from repick.settings import Settings, read_settings
+from repick.settings import Settings, service_settings
 from repick.store.database import Database
 
 
@@ -54,14 +54,13 @@ def sweep(settings: Settings) -> bool:
 
 
 def main(argv: list[str]) -> int:
-    settings = read_settings()
     match argv:
         case ["api"]:
-            return not api(settings)
+            return not api(service_settings())
         case ["worker", role]:
-            return not worker(settings, role)
+            return not worker(service_settings("broker_url"), role)
         case ["sweep"]:
-            return not sweep(settings)
+            return not sweep(service_settings("database_url", "broker_url"))
     sys.exit("usage: python -m repick.health api|worker ROLE|sweep")
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 
 from repick.errors import Unavailable
-from repick.settings import read_settings
+from repick.settings import service_settings
 from repick.store.database import migrate
 
 
 def main() -> int:
-    settings = read_settings()
-    if not settings.database_url:
-        sys.exit("REPICK_DATABASE_URL is not set")
+    settings = service_settings("database_url")
     try:
         migrate(settings.database_url)
     except Unavailable as exc:

@@ -173,6 +173,15 @@ def read_settings(**given: Any) -> Settings:
         sys.exit("\n".join(f"error: {_variable(one)}: {_said(one['msg'])}" for one in faults))
 
 
+def service_settings(*needed: str) -> Settings:
+    """Those of a process of the service, for which `needed` have no default: the program ends with
+    a sentence where one of them is not set."""
+    settings = read_settings()
+    if missing := [name for name in needed if not getattr(settings, name)]:
+        sys.exit("\n".join(f"error: REPICK_{name.upper()} is not set" for name in missing))
+    return settings
+
+
 def _variable(fault: Any) -> str:
     return "REPICK_" + "_".join(map(str, fault["loc"])).upper()
 

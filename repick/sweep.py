@@ -27,7 +27,7 @@ from repick.media import media_store
 from repick.metrics import SweepFigures, serve
 from repick.queue import depth, make_app, publish, publish_embedding
 from repick.retention import Retention, ages
-from repick.settings import Settings, read_settings
+from repick.settings import Settings, service_settings
 from repick.store import (
     embeddings,
     endings,
@@ -165,7 +165,7 @@ def collect(settings: Settings, stopping: threading.Event) -> None:
 def main() -> None:
     """`python -m repick.sweep`: tick until SIGTERM. A defect ends the process, not its work."""
     configure("sweep")
-    settings = read_settings()
+    settings = service_settings("database_url", "broker_url")
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

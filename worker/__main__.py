@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from repick.errors import RepickError, SelfTestFailed
 from repick.jobs import bulk_queue
 from repick.logs import configure
-from repick.settings import Settings, read_settings
+from repick.settings import Settings, service_settings
 from repick.specs import ImageLimits, LengthPolicy, Readout, ScorerSpec, fingerprint
 from repick.store import registry
 from repick.store.stages import coarse_queues
@@ -41,14 +41,14 @@ FIRST_TOKENS = 1024
 
 
 def main(argv: list[str]) -> int:
-    roles = {"coarse": coarse, "fine": fine}
+    roles, models = {"coarse": coarse, "fine": fine}, {"coarse": "encoder", "fine": "scorer"}
     if len(argv) != 1 or argv[0] not in roles:
         print("usage: python -m worker coarse|fine", file=sys.stderr)  # noqa: T201
         return 2
     configure(argv[0])
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        return roles[argv[0]](read_settings())
+        return roles[argv[0]](service_settings(models[argv[0]], "database_url", "broker_url"))
     except RepickError as exc:
         log.critical("refusing to serve", code=exc.code, reason=exc.detail, **exc.ids)
         return 3

@@ -49,11 +49,19 @@ def _local_key(settings: Settings) -> str:
 
 @contextmanager
 def database(settings: Settings) -> Iterator[Database]:
-    """The database of the settings, or the embedded one that runs now."""
+    """The database of the settings, or the embedded one that runs now.
+
+    Raises Unavailable where there is none, or none of ours.
+    """
+    from repick.store import schema
     from repick.store.database import Database
 
     opened = Database(database_url(settings), connections=2)
     try:
+        with opened.read() as connection:
+            if schema.current(connection) is None:
+                detail = "the database has no tables yet: run `repick migrate`"
+                raise Unavailable(detail, code="not_migrated")
         yield opened
     finally:
         opened.close()

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from alembic import command
 from alembic.config import Config
+from psycopg.errors import FeatureNotSupported, InsufficientPrivilege
 from sqlalchemy import Connection as Connection
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
@@ -191,9 +192,18 @@ def alembic_config(url: str) -> Config:
 
 
 def migrate(url: str, revision: str = "head") -> None:
-    """Bring the schema up to `revision`."""
-    with _translated():
-        command.upgrade(alembic_config(url), revision)
+    """Bring the schema up to `revision`.
+
+    Raises Unavailable, `not_permitted` where the server has no pgvector or this user may not do it.
+    """
+    try:
+        with _translated():
+            command.upgrade(alembic_config(url), revision)
+    except DBAPIError as exc:
+        if isinstance(exc.orig, InsufficientPrivilege | FeatureNotSupported):
+            detail = f"the database refused: {exc.orig.diag.message_primary}"
+            raise Unavailable(detail, code="not_permitted", part="postgres") from exc
+        raise
 
 
 def downgrade(url: str, revision: str) -> None:

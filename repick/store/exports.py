@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
+from repick.errors import NotFound
 from repick.exports import Row
-from repick.store import rankings, runs
+from repick.store import jobs, rankings, runs
 from repick.store.database import Database
 from repick.store.rankings import Ranking
 
@@ -14,13 +15,18 @@ PAGE_HITS = 20_000
 
 
 def batches(database: Database, tenant_id: int, job_id: UUID, top_n: int) -> Iterator[list[Row]]:
-    """Rows by query number and rank, about PAGE_HITS at once. Raises Unavailable."""
+    """Rows by query number and rank, about PAGE_HITS at once.
+
+    Raises Unavailable, and NotFound where the job was deleted meanwhile: the file lacks its end.
+    """
     with database.read() as connection:
         names = runs.query_names(connection, tenant_id, job_id)
     limit, past = max(1, PAGE_HITS // top_n), -1
     while True:
         with database.read() as connection:
             page = rankings.read(connection, tenant_id, job_id, past, limit)
+            if not page and jobs.view(connection, tenant_id, job_id) is None:
+                raise NotFound("the job was deleted meanwhile", code="job_not_found", job=job_id)
         if not page:
             return
         past = page[-1].query_no

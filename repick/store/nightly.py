@@ -80,17 +80,17 @@ class Closed:
 
 
 def windows_closed(connection: Connection, now: datetime) -> list[Closed]:
-    """Running runs, locked, whose window has closed and whose rest is to be put off.
+    """Running runs, locked, whose window has closed and whose rest is to be put off: the others
+    have a deadline since they began, whatever their schedule says by now.
 
     One whose job somebody is committing to is left for the next round: that may take minutes.
     """
     rows = connection.execute(
         text(
-            "SELECT r.tenant_id, r.schedule_id, r.run_id FROM schedule_run r JOIN schedule s"
-            " ON s.tenant_id = r.tenant_id AND s.id = r.schedule_id"
-            " JOIN job ON job.id = r.run_id AND job.finished_at IS NULL"
+            "SELECT r.tenant_id, r.schedule_id, r.run_id FROM schedule_run r"
+            " JOIN job ON job.id = r.run_id AND job.finished_at IS NULL AND job.deadline IS NULL"
             " WHERE r.state = 'running' AND r.window_until <= :now"
-            " AND s.after_until = 'put_off' FOR NO KEY UPDATE OF r, job SKIP LOCKED"
+            " FOR NO KEY UPDATE OF r, job SKIP LOCKED"
         ),
         {"now": now},
     )

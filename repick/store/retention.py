@@ -49,14 +49,25 @@ def week_expired(connection: Connection, week: Week, ages: Ages, now: datetime) 
 
 
 def delete_jobs(
-    connection: Connection, partition: str, ages: Ages, now: datetime, limit: int = 200
+    connection: Connection,
+    partition: str,
+    ages: Ages,
+    now: datetime,
+    limit: int = 200,
+    queries: int = 20_000,
 ) -> int:
-    """Delete some of the expired jobs of a partition that keeps others; give how many."""
+    """Delete some of the expired jobs of a partition that keeps others; give how many.
+
+    Of large ones fewer, as their rankings go with them: up to so many queries, or one job.
+    """
     statement = text(
-        f"DELETE FROM {partition} WHERE id IN (SELECT id FROM {partition} job WHERE {_EXPIRED}"
-        " LIMIT :limit FOR UPDATE SKIP LOCKED)"
+        f"DELETE FROM {partition} WHERE id IN (SELECT id FROM ("
+        "SELECT id, sum(query_count) OVER (ORDER BY id) - query_count AS before FROM ("
+        f"SELECT id, query_count FROM {partition} job WHERE {_EXPIRED}"
+        " LIMIT :limit FOR UPDATE SKIP LOCKED) locked) counted WHERE before < :queries)"
     )
-    return connection.execute(statement, _expired(ages, now) | {"limit": limit}).rowcount
+    binds = _expired(ages, now) | {"limit": limit, "queries": queries}
+    return connection.execute(statement, binds).rowcount
 
 
 @dataclass(frozen=True, slots=True)

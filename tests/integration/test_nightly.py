@@ -201,6 +201,25 @@ def test_a_window_that_closes_while_the_job_is_committed_to_keeps_no_sweep_waiti
     assert pipeline.claim(run_id, Stage.RETRIEVE) is None
 
 
+@pytest.mark.parametrize("began", WindowPolicy)
+def test_a_run_that_has_begun_keeps_its_policy_of_the_window(
+    pipeline: Pipeline, began: WindowPolicy
+) -> None:
+    pipeline.put(DOCUMENTS)
+    maker.stand(pipeline, QUERIES)
+    one = maker.schedule(pipeline, until=clock_time(6, 0), after_until=began)
+    run_id = maker.begin(pipeline, one)
+    closes = maker.run_of(pipeline, run_id).window_until
+    assert closes is not None
+    (other,) = set(WindowPolicy) - {began}
+    with pipeline.database.begin() as connection:
+        schedules.change(connection, one.tenant_id, one.id, {"after_until": other})
+    maker.tick(pipeline, closes + timedelta(seconds=1))
+    waits = pipeline.claim(run_id, Stage.RETRIEVE) is None
+    assert waits == (began is WindowPolicy.PUT_OFF)
+    assert (pipeline.view(run_id).deadline is None) == waits
+
+
 def test_what_is_put_off_takes_nobodys_place(pipeline: Pipeline) -> None:
     pipeline.put(DOCUMENTS)
     maker.stand(pipeline, QUERIES)

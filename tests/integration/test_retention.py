@@ -17,11 +17,11 @@ import pytest
 from sqlalchemy import text
 
 from repick.content import Content
-from repick.errors import Unavailable
+from repick.errors import NotFound, Unavailable
 from repick.jobs import JobKind, JobState
 from repick.media import MediaFolder
 from repick.retention import Retention
-from repick.store import contents, jobs, partitions, retention
+from repick.store import contents, exports, jobs, partitions, retention
 from repick.store.partitions import first_id, week_of
 from repick.store.retention import START, Ages, Place
 from tests.integration.pipeline import Pipeline
@@ -145,6 +145,33 @@ def test_a_week_with_something_kept_loses_only_what_is_not(pipeline: Pipeline) -
     assert set(query(pipeline, "SELECT id FROM job")) == {nightly, live}
     assert query(pipeline, "SELECT job_id FROM ranking") == [nightly]
     assert pipeline.run(live).state is JobState.SUCCEEDED
+
+
+def test_large_jobs_are_deleted_fewer_at_once(pipeline: Pipeline) -> None:
+    """All together they would take longer than a statement may, in each round anew."""
+    pipeline.put({"a": "words", "b": "other words"})
+    for _ in range(3):
+        old_job(pipeline, "old query")
+    query(pipeline, "UPDATE job SET query_count = 3")
+    gone = []
+    for _ in range(3):
+        with pipeline.database.begin() as connection:
+            name = week_of(OLD).of("job")
+            gone.append(retention.delete_jobs(connection, name, AGES, NOW, queries=5))
+    assert gone == [2, 1, 0]
+
+
+def test_an_export_of_what_goes_meanwhile_does_not_end_as_if_it_were_whole(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.put({"a": "words", "b": "other words"})
+    job = pipeline.submit(["a query", "another"], k=2, top_n=2)
+    pipeline.run(job)
+    pages = exports.batches(pipeline.database, pipeline.tenant_id, job, exports.PAGE_HITS)
+    assert [row.query_no for row in next(pages)] == [0, 0]
+    query(pipeline, "DELETE FROM job")
+    with pytest.raises(NotFound):
+        next(pages)
 
 
 def test_a_job_that_something_keeps_stays(pipeline: Pipeline) -> None:

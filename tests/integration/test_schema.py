@@ -9,9 +9,11 @@ from enum import StrEnum
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from repick import cli
+from repick.errors import Unavailable
 from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.schedules import MissedPolicy, RunState, Trigger, WindowPolicy
 from repick.store import audits, histories, rankings
@@ -143,6 +145,30 @@ def test_a_new_column_ends_no_reading(pipeline: Pipeline) -> None:
                 connection.execute(text(f"ALTER TABLE {table} ADD COLUMN later integer"))
         assert read(reading) == before
     assert all(before)
+
+
+def test_a_key_for_a_database_without_tables_is_told_to_migrate(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REPICK_DATABASE_URL", empty_database_url)
+    monkeypatch.setattr("sys.argv", ["repick", "key", "create", "me"])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    assert "(not_migrated)" in capsys.readouterr().err
+
+
+def test_a_user_who_may_not_migrate_is_told_so(empty_database_url: str) -> None:
+    plain = make_url(empty_database_url).set(username="plain", password="plain")
+    database = Database(empty_database_url)
+    with database.begin() as connection:
+        connection.execute(text("CREATE ROLE plain LOGIN PASSWORD 'plain'"))
+    try:
+        with pytest.raises(Unavailable, match="the database refused: permission denied"):
+            migrate(plain.render_as_string(hide_password=False))
+    finally:
+        with database.begin() as connection:
+            connection.execute(text("DROP ROLE plain"))
+        database.close()
 
 
 def test_two_migrations_at_once_both_succeed(empty_database_url: str) -> None:
