@@ -19,7 +19,7 @@ from api.backpressure import Backlog, Rates
 from api.pages import Cursors
 from api.publisher import Publisher
 from api.scorers import Scorers
-from api.turns import Turns
+from api.turns import Shared, Turns
 from repick.content import ImageInspector, ImagePolicy, parse_hosts
 from repick.content.fetch import ImageFetcher
 from repick.media import MediaStore, media_store
@@ -30,7 +30,7 @@ from repick.store.tenancy import Role
 
 log = structlog.get_logger(__name__)
 
-UPLOADS_AT_ONCE = 8
+UPLOADS_AT_ONCE, UPLOADS_OF_TENANT = 8, 4
 INGESTS_AT_ONCE = 8
 LONG_READS_AT_ONCE = 4
 
@@ -53,7 +53,7 @@ class Services:
     scorers: Scorers
     turns: Turns
     """Jobs: polls, and submits without images."""
-    uploads: CapacityLimiter
+    uploads: Shared
     """Requests whose images are being verified, or whose body is large: they wait for more than
     Postgres, and must not take every thread from polling."""
     ingests: CapacityLimiter
@@ -87,7 +87,7 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
             Rates(settings.requests_per_s),
             Scorers(database),
             Turns(),
-            CapacityLimiter(UPLOADS_AT_ONCE),
+            Shared(UPLOADS_AT_ONCE, UPLOADS_OF_TENANT),
             CapacityLimiter(max(2, min(INGESTS_AT_ONCE, cores() - 1))),
             CapacityLimiter(LONG_READS_AT_ONCE),
         )

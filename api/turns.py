@@ -6,6 +6,7 @@ that submits without a pause has always one more: left to themselves, submits wo
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -38,3 +39,20 @@ class Turns:
     def _count(self, change: int) -> None:
         self._polls += change
         self._submits.total_tokens = max(LEAST, MOST - self._polls)
+
+
+class Shared:
+    """At most `most` requests at work, `of_tenant` of one tenant: whose own take long keep only
+    their own waiting. For one event loop."""
+
+    def __init__(self, most: int, of_tenant: int) -> None:
+        self.most = most
+        self._all = CapacityLimiter(most)
+        self._each: defaultdict[int, CapacityLimiter] = defaultdict(
+            lambda: CapacityLimiter(of_tenant)
+        )
+
+    async def run(self, tenant_id: int, work: Callable[[], Answer]) -> Answer:
+        """`work`'s answer, from a thread of its own, once it is its turn."""
+        async with self._each[tenant_id]:
+            return await to_thread.run_sync(work, limiter=self._all)

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -70,10 +69,10 @@ async def submit_job(
     if is_small(request):
         done = await services.turns.submit(work)
     else:
-        done = await to_thread.run_sync(work, limiter=services.uploads)
-    if isinstance(done, Submission):  # its images may take long: that is no turn of the quick ones
-        done = await to_thread.run_sync(submitted, done, limiter=services.uploads)
+        done = await services.uploads.run(asking.principal().tenant_id, work)
     tenant_id = asking.principal().tenant_id
+    if isinstance(done, Submission):  # its images may take long: that is no turn of the quick ones
+        done = await services.uploads.run(tenant_id, partial(submitted, done))
     view = await _awaited(request, response, services, tenant_id, done.view)
     response.status_code = 200 if view.state.final and seconds_to_wait(request) else 202
     response.headers["Location"] = job_path(view.id)

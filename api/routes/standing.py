@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
@@ -55,7 +54,7 @@ async def put_queries(
         drafts = standing.check(wanted, services.settings)
         return standing.put(services, who.tenant_id, corpus, drafts)
 
-    stored = await to_thread.run_sync(work, limiter=services.uploads)
+    stored = await services.uploads.run(who.tenant_id, work)
     return StoredQueriesOut(stored=stored, unchanged=len(wanted.queries) - stored)
 
 

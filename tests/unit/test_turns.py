@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from api.turns import LEAST, MOST, Turns
+from api.turns import LEAST, MOST, Shared, Turns
 
 
 class Held:
@@ -73,6 +73,23 @@ def test_a_poll_that_fails_gives_its_turn_back() -> None:
                 tasks.create_task(turns.submit(submits))
             await _reached(submits, MOST)
             submits.let_go()
+
+    asyncio.run(story())
+
+
+def test_a_tenant_has_its_share_and_leaves_the_rest_to_others() -> None:
+    async def story() -> None:
+        shared, mine, others = Shared(4, of_tenant=2), Held(), Held()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(9):
+                tasks.create_task(shared.run(1, mine))
+            await _reached(mine, 2)
+            tasks.create_task(shared.run(2, others))
+            await _reached(others, 1)
+            assert mine.begun == 2
+            mine.let_go()
+            others.let_go()
+        assert mine.begun == 9
 
     asyncio.run(story())
 

@@ -1,20 +1,26 @@
-"""One tenant's exports, streams and comparisons leave threads and connections to others' polls."""
+"""What one tenant asks for, however much of it, leaves others their threads and connections."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
 
-from api.services import LONG_READS_AT_ONCE
+from api.services import LONG_READS_AT_ONCE, UPLOADS_AT_ONCE, UPLOADS_OF_TENANT
 from repick.store.database import Database
-from tests.integration.api.harness import NewTenant, Tenant, finish, submit
+from tests import bad_images
+from tests.integration.api.harness import NewTenant, Tenant, base64_of, finish, submit
 
 MANY = 40
 """As many as there are threads, and more than there are connections."""
 LINES = {"Accept": "application/x-ndjson"}
+_MEDIA = (
+    "INSERT INTO media (tenant_id, sha256, media_type, width, height, byte_length)"
+    " VALUES (:tenant, :sha256, 'image/jpeg', 64, 48, 1)"
+)
 
 
 @pytest.mark.parametrize(
@@ -40,10 +46,34 @@ def test_others_poll_while_as_many_read_as_there_are_threads(
         with tenant.database.begin() as connection:
             connection.execute(text(f"LOCK TABLE {table}"))
             reads = [threads.submit(read, no) for no in range(MANY)]
-            _all_wait(tenant.database)
+            _all_wait(tenant.database, LONG_READS_AT_ONCE)
             poll = other.http.get(f"/v1/jobs/{queued}", timeout=5)
         assert poll.status_code == 200
         assert {one.result() for one in reads} == {200}
+
+
+def test_others_upload_while_one_tenants_images_take_long(
+    tenant: Tenant, new_tenant: NewTenant
+) -> None:
+    other = new_tenant()
+    for one in (tenant, other):
+        one.http.post("/v1/corpora", json={"name": "things"}).raise_for_status()
+    photo = bad_images.photo()
+    body = {"corpus": "things", "query": {"image": base64_of(photo)}}
+
+    def upload(_: int) -> int:
+        return tenant.http.post("/v1/jobs", json=body).status_code
+
+    with ThreadPoolExecutor(MANY) as threads:
+        with tenant.database.begin() as connection:
+            same = {"tenant": tenant.id, "sha256": hashlib.sha256(photo).digest()}
+            connection.execute(text(_MEDIA), same)  # whoever puts it too waits for our end
+            uploads = [threads.submit(upload, no) for no in range(UPLOADS_AT_ONCE + 1)]
+            _all_wait(tenant.database, UPLOADS_OF_TENANT)
+            large = {"corpus": "things", "queries": [{"text": f"{no:900}"} for no in range(1, 30)]}
+            taken = other.http.post("/v1/jobs", json=large, timeout=5)
+        assert taken.status_code == 202
+        assert {one.result() for one in uploads} == {202}
 
 
 def _ended(tenant: Tenant) -> str:
@@ -57,10 +87,10 @@ def _queued(tenant: Tenant) -> str:
     return str(submit(tenant, query={"text": "a cup"}, k=2)["id"])
 
 
-def _all_wait(database: Database) -> None:
+def _all_wait(database: Database, least: int) -> None:
     """Until all that can begin wait for the lock, and no other comes."""
     before, now, deadline = -1, 0, time.monotonic() + 20
-    while now < LONG_READS_AT_ONCE or now > before:
+    while now < least or now > before:
         assert time.monotonic() < deadline
         time.sleep(0.3)
         with database.begin() as connection:
