@@ -16,6 +16,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from repick.compare import Mover, Order, QueryDiff, Summary, Tally, diff
+from repick.errors import NotFound
+from repick.store import jobs
 from repick.store.database import Database
 
 PAGE = 500
@@ -101,10 +103,18 @@ def _compared(row: Row[Any]) -> Compared:
 def every(
     database: Database, tenant_id: int, before: UUID, after: UUID, past: int = -1
 ) -> Iterator[Compared]:
-    """All of them, read page by page, without a transaction that spans the reader's pauses."""
+    """All of them, read page by page, without a transaction that spans the reader's pauses.
+
+    Raises Unavailable, and NotFound where one of the jobs was deleted meanwhile: looked at after a
+    page, since what is there then was there for all of it.
+    """
     while True:
         with database.read() as connection:
             found = page(connection, tenant_id, before, after, past, PAGE)
+            for job in (before, after):
+                if jobs.view(connection, tenant_id, job) is None:
+                    detail = "the job was deleted meanwhile"
+                    raise NotFound(detail, code="job_not_found", job=job)
         yield from found
         if len(found) < PAGE:
             return

@@ -220,3 +220,18 @@ def test_a_kept_comparison_goes_with_its_later_run_alone(pipeline: Pipeline) -> 
     assert left() == 1
     delete(second)
     assert left() == 0
+
+
+@pytest.mark.parametrize("deleted", [0, 1])
+def test_a_diff_of_what_goes_meanwhile_does_not_end_as_if_it_were_whole(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, deleted: int
+) -> None:
+    pair = two_runs(pipeline)
+    monkeypatch.setattr(comparing, "PAGE", 2)
+    both = [run.run_id for run in pair]
+    found = comparing.every(pipeline.database, pipeline.tenant_id, *both)
+    assert [next(found).diff is not None for _ in range(2)].count(True) == 1
+    with pipeline.database.begin() as connection:
+        connection.execute(text("DELETE FROM job WHERE id = :id"), {"id": both[deleted]})
+    with pytest.raises(NotFound):
+        next(found)
