@@ -128,6 +128,8 @@ def test_a_name_that_no_model_may_have_is_told_by_doctor_and_worker_without_a_tr
 ) -> None:
     monkeypatch.setenv("REPICK_SCORER", str(demo_models / "qwen2.5-vl-tiny-untrained"))
     monkeypatch.setenv("REPICK_SCORER_NAME", "Qwen2.5 VL")
+    monkeypatch.setenv("REPICK_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("REPICK_BROKER_URL", "redis://127.0.0.1:1")
     monkeypatch.setattr(worker, "configure", lambda role: None)
     assert check.main(["scorer"]) == 1
     assert "must match" in capsys.readouterr().out
