@@ -85,12 +85,17 @@ def _page(
 def every_ranking(
     services: Services, tenant_id: int, view: JobView, after: int
 ) -> Iterator[RankingOut]:
-    """Every ranking past query number `after`, read page by page as they are sent."""
+    """Every ranking past query number `after`, read page by page as they are sent.
+
+    Raises NotFound where the job was deleted meanwhile: the answer breaks off.
+    """
     limit = page_size(view.top_n)
     calibration = calibration_of(services, tenant_id, view.scorer_fingerprint)
     while True:
         with services.database.read() as connection:
             page = rankings.read(connection, tenant_id, view.id, after, limit)
+            if len(page) < limit:
+                jobs.require(connection, tenant_id, view.id)
         yield from (RankingOut.of(one, calibration) for one in page)
         if len(page) < limit:
             return

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     long = parser.add_mutually_exclusive_group()
     long.add_argument("--minutes", type=float, help="2, with --break fencing 1")
-    long.add_argument("--quick", action="store_true", help="five faults, under 45 s in all")
+    long.add_argument("--quick", action="store_true", help="five faults in six seconds")
     parser.add_argument("--jobs", type=int, default=0, help="50 a minute unless given")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--control", action="store_true", help="--break's run, nothing broken")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -75,7 +76,9 @@ def gather(database: Database, media: MediaStore, tenant_id: int, run_id: UUID) 
 def _summary(connection: Connection, run: Run, before: Run | None) -> Summary | None:
     if before is None or not run.figures.get("rankings"):
         return None
-    return comparing.summary(connection, run.tenant_id, before.run_id, run.run_id)
+    with suppress(NotFound):  # the rankings of the one before were past their age
+        return comparing.summary(connection, run.tenant_id, before.run_id, run.run_id)
+    return None
 
 
 def _shown(

@@ -16,7 +16,6 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from repick.compare import Mover, Order, QueryDiff, Summary, Tally, diff
-from repick.errors import NotFound
 from repick.store import jobs
 from repick.store.database import Database
 
@@ -105,16 +104,12 @@ def every(
 ) -> Iterator[Compared]:
     """All of them, read page by page, without a transaction that spans the reader's pauses.
 
-    Raises Unavailable, and NotFound where one of the jobs was deleted meanwhile: looked at after a
-    page, since what is there then was there for all of it.
+    Raises Unavailable, and NotFound where one of the jobs was deleted meanwhile.
     """
     while True:
         with database.read() as connection:
             found = page(connection, tenant_id, before, after, past, PAGE)
-            for job in (before, after):
-                if jobs.view(connection, tenant_id, job) is None:
-                    detail = "the job was deleted meanwhile"
-                    raise NotFound(detail, code="job_not_found", job=job)
+            jobs.require(connection, tenant_id, before, after)
         yield from found
         if len(found) < PAGE:
             return
@@ -122,11 +117,15 @@ def every(
 
 
 def summary(connection: Connection, tenant_id: int, before: UUID, after: UUID) -> Summary:
-    """The kept summary, or one that is made now and kept. Both jobs have ended."""
+    """The kept summary, or one that is made now and kept. Both jobs have ended.
+
+    Raises NotFound where none is kept and one of the jobs was deleted.
+    """
     kept = _kept(connection, tenant_id, before, after)
     if kept is not None:
         return kept
     made = _made(connection, tenant_id, before, after)
+    jobs.require(connection, tenant_id, before, after)
     connection.execute(
         text(
             "INSERT INTO comparison (tenant_id, after_id, before_id, summary)"

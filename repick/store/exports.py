@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from repick.errors import NotFound
 from repick.exports import Row
 from repick.store import jobs, rankings, runs
 from repick.store.database import Database
@@ -25,10 +24,9 @@ def batches(database: Database, tenant_id: int, job_id: UUID, top_n: int) -> Ite
     while True:
         with database.read() as connection:
             page = rankings.read(connection, tenant_id, job_id, past, limit)
-            if not page and jobs.view(connection, tenant_id, job_id) is None:
-                raise NotFound("the job was deleted meanwhile", code="job_not_found", job=job_id)
-        if not page:
-            return
+            if not page:
+                jobs.require(connection, tenant_id, job_id)
+                return
         past = page[-1].query_no
         yield [row for one in page for row in _rows(one, names.get(one.query_no))]
 

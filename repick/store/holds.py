@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection
 
 from repick.alarms import alarms, parse
-from repick.errors import InvalidField
+from repick.errors import InvalidField, NotFound
 from repick.jobs import JobState
 from repick.store import comparing, runs
 from repick.store.runs import Run
@@ -48,6 +49,7 @@ def _alarms(
     before = runs.previous(connection, run)
     summary = None
     if before and (thresholds.compare or figures["queries"] <= COMPARED_QUERIES):
-        summary = comparing.summary(connection, run.tenant_id, before.run_id, run.run_id)
+        with suppress(NotFound):  # its rankings were past their age: as where there is none before
+            summary = comparing.summary(connection, run.tenant_id, before.run_id, run.run_id)
     passed = alarms(figures, before.figures if before else None, summary, thresholds)
     return [asdict(one) | {"holds": thresholds.hold} for one in passed]

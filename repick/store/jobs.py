@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from repick.errors import Conflict
+from repick.errors import Conflict, NotFound
 from repick.jobs import JobKind, JobState, SliceState, Stage
 from repick.specs import LengthPolicy
 from repick.store import driver
@@ -223,6 +223,16 @@ def insert_slices(
 def view(connection: Connection, tenant_id: int, job_id: UUID) -> JobView | None:
     row = driver.first(connection, _VIEW, {"tenant": tenant_id, "job": job_id})
     return view_of(row) if row else None
+
+
+def require(connection: Connection, tenant_id: int, *job_ids: UUID) -> None:
+    """Raise NotFound for a job that was deleted.
+
+    Asked after a read, since what is there then was there for all of it.
+    """
+    for job_id in job_ids:
+        if view(connection, tenant_id, job_id) is None:
+            raise NotFound("the job was deleted meanwhile", code="job_not_found", job=job_id)
 
 
 def listed(

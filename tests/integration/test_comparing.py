@@ -18,7 +18,7 @@ from repick.media import MediaFolder
 from repick.reports.gather import gather
 from repick.reports.page import html
 from repick.schedules import RunState
-from repick.store import comparing, contents, corpora, retention, runs, schedules
+from repick.store import comparing, contents, corpora, holds, retention, runs, schedules
 from repick.store.corpora import NewItem
 from repick.store.runs import Run
 from tests import bad_images
@@ -232,6 +232,25 @@ def test_a_diff_of_what_goes_meanwhile_does_not_end_as_if_it_were_whole(
     found = comparing.every(pipeline.database, pipeline.tenant_id, *both)
     assert [next(found).diff is not None for _ in range(2)].count(True) == 1
     with pipeline.database.begin() as connection:
+        connection.execute(text("DELETE FROM comparison"))  # kept when the run was settled
         connection.execute(text("DELETE FROM job WHERE id = :id"), {"id": both[deleted]})
     with pytest.raises(NotFound):
         next(found)
+    with pipeline.database.begin() as connection, pytest.raises(NotFound):
+        comparing.summary(connection, pipeline.tenant_id, *both)
+
+
+def test_a_report_and_the_alarms_do_without_a_run_before_that_was_deleted(
+    pipeline: Pipeline,
+) -> None:
+    first, second = two_runs(pipeline)
+    with pipeline.database.begin() as connection:
+        connection.execute(text("DELETE FROM comparison"))
+        connection.execute(text("DELETE FROM job WHERE id = :id"), {"id": first.run_id})
+        schedule = schedules.named(connection, pipeline.tenant_id, second.schedule)
+        assert schedule is not None
+        assert holds.reasons(connection, schedule, second, second.figures) == []
+    media = pipeline.runtime.media
+    report = gather(pipeline.database, media, pipeline.tenant_id, second.run_id)
+    assert report.summary is None
+    assert "<html" in html(report)

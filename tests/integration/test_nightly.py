@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock_time
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -160,13 +161,19 @@ def test_closed_window_ends_the_run_with_its_finished_queries(pipeline: Pipeline
     assert maker.run_of(pipeline, begun.run_id).reasons[0]["code"] == "time_limit"
 
 
-def test_closed_window_puts_the_rest_off_until_the_next_tick(pipeline: Pipeline) -> None:
+def begun_until_six(pipeline: Pipeline) -> tuple[UUID, datetime]:
+    """A run whose rest is put off at six, and when that is."""
     pipeline.put(DOCUMENTS)
     maker.stand(pipeline, QUERIES)
     one = maker.schedule(pipeline, until=clock_time(6, 0), after_until=WindowPolicy.PUT_OFF)
     run_id = maker.begin(pipeline, one)
     closes = maker.run_of(pipeline, run_id).window_until
     assert closes is not None
+    return run_id, closes
+
+
+def test_closed_window_puts_the_rest_off_until_the_next_tick(pipeline: Pipeline) -> None:
+    run_id, closes = begun_until_six(pipeline)
     pipeline.run(run_id, Stage.RETRIEVE)
     held = pipeline.claim(run_id, Stage.SCORE)
     assert held is not None
@@ -186,12 +193,7 @@ def test_a_window_that_closes_while_the_job_is_committed_to_keeps_no_sweep_waiti
     pipeline: Pipeline,
 ) -> None:
     """The numbering of a large run's pairs holds its job for minutes."""
-    pipeline.put(DOCUMENTS)
-    maker.stand(pipeline, QUERIES)
-    one = maker.schedule(pipeline, until=clock_time(6, 0), after_until=WindowPolicy.PUT_OFF)
-    run_id = maker.begin(pipeline, one)
-    closes = maker.run_of(pipeline, run_id).window_until
-    assert closes is not None
+    run_id, closes = begun_until_six(pipeline)
     with pipeline.database.begin() as connection:
         connection.execute(text("SELECT id FROM job FOR NO KEY UPDATE"))
         maker.tick(pipeline, closes + timedelta(seconds=1))

@@ -11,11 +11,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import cast
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
+from api import job_reads
+from api.services import Services
 from repick.content import Content
 from repick.errors import NotFound, Unavailable
 from repick.jobs import JobKind, JobState
@@ -172,6 +176,21 @@ def test_an_export_of_what_goes_meanwhile_does_not_end_as_if_it_were_whole(
     query(pipeline, "DELETE FROM job")
     with pytest.raises(NotFound):
         next(pages)
+
+
+def test_a_stream_of_what_goes_meanwhile_does_not_end_as_if_it_were_whole(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.put({"a": "words", "b": "other words"})
+    job = pipeline.submit(["a query", "another", "a third"], k=2, top_n=2)
+    view = pipeline.run(job)
+    monkeypatch.setattr(job_reads, "PAGE_QUERIES", 1)
+    services = cast(Services, SimpleNamespace(database=pipeline.database))
+    found = job_reads.every_ranking(services, pipeline.tenant_id, view, -1)
+    assert next(found).query == 0
+    query(pipeline, "DELETE FROM job")
+    with pytest.raises(NotFound):
+        next(found)
 
 
 def test_a_job_that_something_keeps_stays(pipeline: Pipeline) -> None:

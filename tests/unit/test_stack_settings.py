@@ -87,17 +87,7 @@ def test_workers_alone_leave_the_cores_to_others() -> None:
 
 @pytest.mark.parametrize("process", ["api", "repick.sweep", "repick.health sweep"])
 def test_a_process_without_its_servers_names_the_variables(process: str, tmp_path: Path) -> None:
-    code = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-m", *process.split()],
-        env={"PYTHONPATH": str(code)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 1
+    done = _ended(process, tmp_path)
     assert done.stderr.splitlines() == [
         "error: REPICK_DATABASE_URL is not set",
         "error: REPICK_BROKER_URL is not set",
@@ -107,20 +97,26 @@ def test_a_process_without_its_servers_names_the_variables(process: str, tmp_pat
 def test_flower_on_a_port_that_is_taken_says_so(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = subprocess.run(
-            [sys.executable, "-m", "repick.flower"],
-            env={
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-                "REPICK_FLOWER_PASSWORD": "password",
-                "REPICK_FLOWER_PORT": str(port),
-                "REPICK_BROKER_URL": "redis://127.0.0.1:1/0",
-            },
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    assert done.returncode == 1
+        variables = {
+            "REPICK_FLOWER_PASSWORD": "password",
+            "REPICK_FLOWER_PORT": str(port),
+            "REPICK_BROKER_URL": "redis://127.0.0.1:1/0",
+        }
+        done = _ended("repick.flower", tmp_path, **variables)
     assert done.stderr.splitlines()[-1].startswith("error: Flower did not start")
     assert "Traceback" not in done.stderr
+
+
+def _ended(process: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A process of ours that refuses to start, with these variables alone."""
+    done = subprocess.run(
+        [sys.executable, "-m", *process.split()],
+        env={"PYTHONPATH": str(Path(__file__).parents[2])} | variables,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    return done
