@@ -51,10 +51,11 @@ class _Budget:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, count: int) -> None:
+        """Room for so many bytes; where there is less, none is taken. Raises ContentError."""
         with self.lock:
-            self.left -= count
-            if self.left < 0:
+            if count > self.left:
                 raise fetch_error("too_large")
+            self.left -= count
 
 
 class ImageFetcher:
@@ -146,16 +147,24 @@ class ImageFetcher:
             raise fetch_error("address_blocked") from None
 
     def _body(self, parts: Iterable[bytes], told: dict[bytes, bytes], budget: _Budget) -> bytes:
-        """All of it, decompressed where it was compressed unasked, never more than the cap."""
-        announced = told.get(b"content-length", b"0")
-        if announced.isdigit() and int(announced[:20]) > self._max_bytes:
+        """All of it, decompressed where it was compressed unasked, never more than the cap.
+
+        Room for an announced length is taken before any of it is read: else those that come
+        together would leave none of them enough.
+        """
+        length = told.get(b"content-length", b"")
+        room = int(length[:20]) if length.isdigit() else 0
+        if room > self._max_bytes:
             raise fetch_error("too_large")
+        budget.take(room)
         data = bytearray()
         for part in _plain(parts, told.get(b"content-encoding", b"identity"), self._max_bytes):
-            budget.take(len(part))
             data += part
             if len(data) > self._max_bytes:
                 raise fetch_error("too_large")
+            if len(data) > room:
+                budget.take(len(data) - room)
+                room = len(data)
         return bytes(data)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import ssl
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from repick.content.address import ImageAddress, allowed, parse_hosts, read_address
 from repick.content.fetch import ImageFetcher
 from repick.errors import ContentError, InvalidField
-from tests.web import PUBLIC, Web, answer, dripping, endless, redirect, serving_web
+from tests.web import PUBLIC, Answer, Web, answer, dripping, endless, redirect, serving_web
 
 HOSTS = ("a.example", "*.b.example")
 NAMES = {
@@ -252,17 +254,42 @@ def test_a_name_without_an_address_has_failed_and_may_be_tried_again(web: Web) -
     assert (error.code, error.retryable, web.connected) == ("fetch_failed", True, [])
 
 
-def test_many_are_fetched_together_under_one_budget_of_bytes_and_time(web: Web) -> None:
-    web.pages |= {f"/{no}": answer(bytes([no]) * 90_000) for no in range(6)}
+def in_halves(body: bytes, first_sent: threading.Barrier) -> Answer:
+    """The second half comes once the first halves of all have been sent."""
+
+    def write(connection: ssl.SSLSocket) -> None:
+        try:
+            answer(body[: len(body) // 2], length=len(body))(connection)
+        finally:
+            first_sent.wait(10)
+        connection.sendall(body[len(body) // 2 :])
+
+    return write
+
+
+def test_those_that_fit_a_request_s_bytes_are_had_though_others_come_beside_them(web: Web) -> None:
+    first_sent = threading.Barrier(6)
+    web.pages |= {f"/{no}": in_halves(bytes([no]) * 90_000, first_sent) for no in range(6)}
     wanted = [address(f"https://a.example/{no}") for no in range(6)]
     found = fetcher(web).fetch_many(wanted)
     refusals = [one.code for one in found if isinstance(one, ContentError)]
-    # Three fit; what has come of a fourth beside them may cost a third its room.
-    assert len(refusals) in (3, 4)
-    assert set(refusals) == {"too_large"}
+    assert refusals == ["too_large"] * 3
     assert all(
         one.data[0] == no for no, one in enumerate(found) if not isinstance(one, ContentError)
     )
+
+
+def test_what_does_not_fit_takes_no_room_from_what_does(web: Web) -> None:
+    web.pages |= {"/large": answer(bytes(90_000)), "/small": answer(bytes(20_000))}
+    budget = {"max_bytes_together": 50_000}
+    large, small = fetcher(web, **budget).fetch_many(
+        [address("https://a.example/large"), address("https://a.example/small")]
+    )
+    assert isinstance(large, ContentError)
+    assert not isinstance(small, ContentError)
+
+
+def test_many_are_fetched_within_one_time(web: Web) -> None:
     web.pages["/slow"] = dripping(b"", b"H", 0.05)
     slow = fetcher(web, seconds=0.3).fetch_many([address("https://a.example/slow")] * 40)
     assert {one.code for one in slow if isinstance(one, ContentError)} == {"fetch_timeout"}

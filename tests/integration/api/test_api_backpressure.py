@@ -61,12 +61,13 @@ def test_a_key_that_asks_too_fast_is_429_and_others_are_not(
     settings: Settings, new_tenant: NewTenant
 ) -> None:
     hasty, other = new_tenant(), new_tenant()
-    changes = {"api_port": free_port(), "requests_per_s": 2}
+    changes = {"api_port": free_port(), "requests_per_s": 0.01}
     with serving(settings.model_copy(update=changes)) as url:
         jobs = f"{url}/v1/jobs"
-        answers = [httpx.get(jobs, headers=hasty.http.headers) for _ in range(8)]
-        assert problem(answers[-1]) == (429, "rate_limited")
-        assert answers[-1].headers["retry-after"] == "1"
+        answers = [httpx.get(jobs, headers=hasty.http.headers) for _ in range(2)]
+        assert answers[0].status_code == 200
+        assert problem(answers[1]) == (429, "rate_limited")
+        assert 1 < int(answers[1].headers["retry-after"]) <= 100
         assert httpx.get(jobs, headers=other.http.headers).status_code == 200
 
 
