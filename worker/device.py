@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 EXIT_DEADLINE = 70
+KEEPING_S = 5.0
+"""How long the device waits for a result to be kept: what cannot be is no reason to stand still."""
 
 
 def nobody_counts(waited_s: float, busy_s: float) -> None:
@@ -41,11 +43,14 @@ class Device:
         deadline_s: float,
         on_deadline: Callable[[], None] = end_process,
         on_batch: Callable[[float, float], None] = nobody_counts,
+        patience_s: float = KEEPING_S,
     ) -> None:
-        """`on_batch` is told the seconds that each batch waited and computed."""
+        """`on_batch` is told the seconds that each batch waited and computed; `patience_s` is how
+        long the next one waits for the results of the last to be kept."""
         self._deadline_s = deadline_s
         self._on_deadline = on_deadline
         self._on_batch = on_batch
+        self._patience_s = patience_s
         self.line = Line()
         """What waits; to be looked at, and filled by `submit`."""
         self._started: float | None = None
@@ -69,15 +74,21 @@ class Device:
             thread.join()
 
     def submit(
-        self, run: Callable[[], T], *, bulk: bool = False, joint: Joint | None = None
+        self,
+        run: Callable[[], T],
+        *,
+        bulk: bool = False,
+        joint: Joint | None = None,
+        kept: threading.Event | None = None,
     ) -> Future[T]:
         """Put a batch in line; the future gives its result or raises what it raised.
 
         It runs in the context of whoever submits it: its logs and spans are of the same trace.
         With `joint` it may be computed in one batch with others, and its result is the list of its
         pieces' results; `run` is what to do with it alone. While it waits it can be cancelled.
+        The next batch starts once `kept` is set, so that a kill loses one batch and not two.
         """
-        work: Work[T] = Work(run, joint)
+        work: Work[T] = Work(run, joint, kept)
         self.line.put(work, bulk=bulk)
         return work.done
 
@@ -102,6 +113,7 @@ class Device:
         else:
             self._ended(work, started)
             work.done.set_result(result)
+            self._until_kept([work])
 
     def _together(self, batch: Sequence[Work[Any]]) -> bool:
         """Compute a batch of several threads' pieces; False where it failed, and nothing is done.
@@ -122,7 +134,14 @@ class Device:
         for work, joint in zip(batch, joints, strict=True):
             work.done.set_result(results[first : first + len(joint.pieces)])
             first += len(joint.pieces)
+        self._until_kept(batch)
         return True
+
+    def _until_kept(self, batch: Sequence[Work[Any]]) -> None:
+        end = time.monotonic() + self._patience_s
+        for work in batch:
+            if work.kept is not None:
+                work.kept.wait(max(0.0, end - time.monotonic()))
 
     def _begin(self) -> float:
         self._started = started = time.monotonic()

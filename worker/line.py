@@ -37,6 +37,8 @@ class Work(Generic[T]):
 
     run: Callable[[], T]
     joint: Joint | None = None
+    kept: threading.Event | None = None
+    """Set by whoever waits, once the result is where no kill loses it."""
     done: Future[T] = field(default_factory=Future)
     context: Context = field(default_factory=copy_context)
     submitted: float = field(default_factory=time.monotonic)

@@ -125,12 +125,22 @@ class Runtime:
                 with self.database.begin() as connection:
                     hold(connection)
 
-    def close(self, held: Slice, last: Callable[[Connection], None] | None = None) -> None:
-        """Commit the end of a slice, `last` with it, and publish what it opens."""
+    def close(
+        self,
+        held: Slice,
+        last: Callable[[Connection], None] | None = None,
+        committed: Callable[[], None] | None = None,
+    ) -> None:
+        """Commit the end of a slice, `last` with it, and publish what it opens.
+
+        `committed` is called between the two: a broker that is away takes its time.
+        """
         with self.database.begin() as connection:
             if last is not None:
                 last(connection)
             opened = stages.close(connection, held, self.settings.slice_pairs)
+        if committed is not None:
+            committed()
         self.dispatch(opened)
 
     @contextmanager

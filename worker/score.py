@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 
@@ -24,6 +28,7 @@ from worker.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 _Judged = tuple[PairScore | PairFailure, float]
 """What a pair came to, and its part of the seconds that the device took."""
 
@@ -39,6 +44,8 @@ class _Ready:
 
     pairs: Mapping[OpenPair, PreparedPair]
     failures: Mapping[OpenPair, PairFailure]
+    last: bool
+    """Whether the slice has no further one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,8 @@ class _Batch:
     pairs: tuple[OpenPair, ...]
     failures: Mapping[OpenPair, PairFailure]
     scores: Future[list[_Judged]]
+    kept: threading.Event
+    """Set once it is committed, or never will be."""
     submitted: float = field(default_factory=time.monotonic)
 
 
@@ -74,31 +83,34 @@ class SliceScorer:
     def run(self, held: Slice) -> bool:
         """Score what the ledger does not have, a commit a batch, and end the slice.
 
-        A batch is prepared while the one before computes, and handed in once that is committed, so
-        that whatever happens here at most one batch is scored again; the device has other slices'
-        batches meanwhile. False where it stopped before the end: it was cancelled or lost, or it
-        gave way to interactive work and waits again.
+        A batch is prepared while the one before computes, and handed in once that is committed; nor
+        does the device start another slice's batch before that. So whatever happens to this
+        process, at most one batch is scored again. False where it stopped before the end: it was
+        cancelled or lost, or it gave way to interactive work and waits again.
         """
         with self.runtime.database.read() as connection:
             work = ledger.work(connection, held)
             verdict = ledger.may_go_on(connection, held)
         self.runtime.figures.pairs(reused=held.last - held.first + 1 - len(work.pairs))
+        if not work.pairs:
+            self.runtime.close(held)
+            return True
         batch: _Batch | None = None
         try:
-            for ready in self._prepared(held, work):
-                if batch is not None:
+            with closing(_ahead(self._prepared(held, work))) as batches:
+                while verdict is Verdict.GO_ON:
+                    ready = next(batches)
+                    batch = self._submit(held, work, ready)
+                    if ready.last:
+                        self._finish(held, work, batch)
+                        return True
                     verdict = self._commit(held, work, batch)
-                if verdict is not Verdict.GO_ON:
-                    break
-                batch = self._submit(held, work, ready)
-            else:
-                self._finish(held, work, batch)
-                return True
         except CancelledError:
             return self._leave(held)
         finally:
             if batch is not None:
                 batch.scores.cancel()  # where the work ends early, it need not begin
+                batch.kept.set()
         if verdict is Verdict.GIVE_WAY:
             with self.runtime.database.begin() as connection:
                 slices.release(connection, held)
@@ -116,15 +128,16 @@ class SliceScorer:
         spec, size = self.specs[work.scorer_fingerprint], self.runtime.settings.batch_pairs
         start = 0
         while start < len(work.pairs):
-            count = size if self.runtime.device.busy else self._first(size, len(work.pairs) - start)
+            soon = start == 0 and not self.runtime.device.busy
+            count = self._first(size, len(work.pairs)) if soon else size
             prepared, failures = self._prepare(held, spec, work.pairs[start : start + count])
             start += count
             left = list(prepared.items())
             while left or failures:
                 # At the last attempt each goes alone, so that a bad one spoils no neighbour.
                 run = left[:1] if held.attempts >= MAX_ATTEMPTS else self.pace.run(left, _tokens)
-                yield _Ready(dict(run), failures)
-                left, failures = left[len(run) :], {}
+                told, left, failures = failures, left[len(run) :], {}
+                yield _Ready(dict(run), told, start >= len(work.pairs) and not left)
 
     @staticmethod
     def _first(size: int, left: int) -> int:
@@ -148,13 +161,14 @@ class SliceScorer:
 
     def _submit(self, held: Slice, work: Work, ready: _Ready) -> _Batch:
         pairs = list(ready.pairs.values())
-        last = held.attempts >= MAX_ATTEMPTS
+        last, kept = held.attempts >= MAX_ATTEMPTS, threading.Event()
         scores = self.runtime.device.submit(
             lambda: self._traced(pairs, last),
             bulk=work.bulk,
             joint=None if last or not pairs else self._joint(work, pairs),
+            kept=kept,
         )
-        return _Batch(tuple(ready.pairs), ready.failures, scores)
+        return _Batch(tuple(ready.pairs), ready.failures, scores, kept)
 
     def _joint(self, work: Work, pairs: Sequence[PreparedPair]) -> Joint:
         """Pairs of other jobs may fill the forward pass that these leave half empty."""
@@ -212,16 +226,16 @@ class SliceScorer:
         with self.runtime.database.begin() as connection:
             self._keep(connection, held, work, outcome)
             verdict = ledger.may_go_on(connection, held)
+        batch.kept.set()
         self._count(outcome)
         return verdict
 
-    def _finish(self, held: Slice, work: Work, batch: _Batch | None) -> None:
+    def _finish(self, held: Slice, work: Work, batch: _Batch) -> None:
         """Commit the last batch and the slice's end with it."""
-        if batch is None:
-            self.runtime.close(held)
-            return
         outcome = self._outcome(held, work, batch)
-        self.runtime.close(held, lambda connection: self._keep(connection, held, work, outcome))
+        self.runtime.close(
+            held, lambda connection: self._keep(connection, held, work, outcome), batch.kept.set
+        )
         self._count(outcome)
 
     def _outcome(self, held: Slice, work: Work, batch: _Batch) -> _Outcome:
@@ -250,6 +264,19 @@ class SliceScorer:
 
     def _count(self, outcome: _Outcome) -> None:
         self.runtime.figures.pairs(scored=len(outcome.scores), failed=len(outcome.failures))
+
+
+def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
+    """The items, each made in a thread of its own while the caller has the one before."""
+
+    def following() -> T | None:
+        return next(items, None)
+
+    with ThreadPoolExecutor(1, "prepare") as thread:
+        coming = thread.submit(copy_context().run, following)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(copy_context().run, following)
+            yield item
 
 
 def _total(pairs: Sequence[PreparedPair]) -> int:

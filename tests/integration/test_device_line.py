@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 
 import pytest
 from PIL import Image
+from sqlalchemy import text
 
 from repick.content import Content, ImagePolicy, LoadedContent, inspect_image
-from repick.jobs import JobKind, JobState, Stage
+from repick.jobs import JobKind, JobState, PairScore, Stage
 from repick.store import contents, jobs, slices
-from tests.fakes import pair_score
+from repick.store.database import Database
+from tests.fakes import FakeFineModel, FakePair, pair_score
 from tests.integration.pipeline import Pipeline, at_speed
 from worker.device import Device
 
@@ -115,6 +117,36 @@ def test_jobs_that_wait_for_the_device_together_are_one_batch_with_the_same_marg
             for name in found
         }
         assert found == pytest.approx(alone)
+
+
+@dataclass
+class Watching(FakeFineModel):
+    """Notes at the start of each batch how many pairs scored before it are not committed yet."""
+
+    database: Database | None = None
+    at_risk: list[int] = field(default_factory=list)
+
+    def score(self, pairs: Sequence[FakePair]) -> list[PairScore]:
+        assert self.database is not None
+        with self.database.read() as connection:
+            committed = connection.execute(text("SELECT count(*) FROM pair_score")).scalar_one()
+        self.at_risk.append(len(self.scored) - committed)
+        return super().score(pairs)
+
+
+def test_whenever_a_worker_of_several_slices_dies_it_loses_one_batch_at_most(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.put(TEXTS)
+    several = [pipeline.submit([f"query {no}"], k=20, top_n=2) for no in range(4)]
+    for job in several:
+        pipeline.run(job, Stage.RETRIEVE)
+    held = [pipeline.claim(job, Stage.SCORE) for job in several]
+    model = Watching(database=pipeline.database)
+    scorer = replace(pipeline.scorer, model=model)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(scorer.run, [one for one in held if one is not None]))
+    assert set(model.at_risk) == {0}
 
 
 def wait_for(happened: Callable[[], bool]) -> None:

@@ -194,3 +194,19 @@ def test_joint_batch_stands_in_the_trace_of_everyone_in_it() -> None:
         gate.set()
         assert [one.result(timeout=10) for one in work] == [[1], [1]]
     assert opened == ["ada", "bob"]
+
+
+def test_a_batch_starts_once_the_results_of_the_one_before_are_kept() -> None:
+    kept, started = threading.Event(), threading.Event()
+    with Device(deadline_s=20) as device:
+        device.submit(lambda: 1, kept=kept).result(timeout=10)
+        second = device.submit(started.set)
+        assert not started.wait(0.2)
+        kept.set()
+        second.result(timeout=10)
+
+
+def test_results_that_nobody_comes_to_keep_hold_the_device_for_a_moment_only() -> None:
+    with Device(deadline_s=20, patience_s=0.05) as device:
+        device.submit(lambda: 1, kept=threading.Event())
+        assert device.submit(lambda: 2).result(timeout=10) == 2
