@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +36,8 @@ from worker.tasks import coarse_tasks, fine_tasks
 DIMENSION = 512
 ENCODER = EncoderSpec("free-encoder", "free", "w", "t", DIMENSION, untrained=True)
 SCORER = ScorerSpec("free-scorer", "free", "w", "t", untrained=True)
+SLOW, SLOW_PAIR_S = "slow", 0.02
+"""Queries that begin so, and what each of their pairs takes: a real model's time, not its cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class FreePair:
     query: int
     document: int
     length: int = 1
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,12 @@ class FreeFineModel:
     provenance: Mapping[str, str] = field(default_factory=lambda: {"device": "none"})
 
     def prepare(self, query: LoadedContent, document: LoadedContent, spec: ScorerSpec) -> FreePair:
-        return FreePair(query.content_id, document.content_id)
+        seconds = SLOW_PAIR_S if (query.text or "").startswith(SLOW) else 0.0
+        return FreePair(query.content_id, document.content_id, seconds=seconds)
 
     def score(self, pairs: Sequence[FreePair]) -> list[PairScore]:
+        if seconds := sum(pair.seconds for pair in pairs):
+            time.sleep(seconds)
         return [_score(pair.query * 31 + pair.document) for pair in pairs]
 
 

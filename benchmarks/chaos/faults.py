@@ -66,6 +66,8 @@ class Injector:
             "silence broker": self.stack.proxy.silence,
             "slow broker": partial(self._slow, self.stack.proxy, (0.2, 0.2)),
             "slow postgres": partial(self._slow, self.stack.postgres_proxy, (0.05, 0.5)),
+            "silence postgres": self.stack.postgres_proxy.silence,
+            "reset postgres": self.stack.postgres_proxy.reset,
             "postgres immediate": self.stack.stop_postgres_at_once,
             "stray messages": self._stray,
             LATE: self._ask_for_late,

@@ -23,6 +23,8 @@ COUNTS = {
     "stray messages": 3,
     LATE: 5,
     "slow postgres": 5,
+    "silence postgres": 3,
+    "reset postgres": 3,
 }
 """Those of the long run; a shorter one scales them, one of each kind at least."""
 

@@ -43,7 +43,9 @@ class Database:
     """A pool of connections to one Postgres database; safe to share between threads.
 
     At most `connections` of them, opened when they are needed and then kept: one that is opened
-    for a single use costs a process of Postgres, which plans everything anew.
+    for a single use costs a process of Postgres, which plans everything anew. A transaction that
+    nothing is heard of for `idle_transaction_s` is rolled back: whoever began it was stopped, or
+    the network between is gone, and its locks are wanted by those who go on.
     Under Role.API they see the rows of the tenant alone that `tenancy.act_for` named.
     """
 
@@ -53,10 +55,12 @@ class Database:
         *,
         connections: int = 16,
         statement_timeout_s: int = 60,
+        idle_transaction_s: float = 30,
         role: Role = Role.OWNER,
     ) -> None:
         options = (
             f"-c statement_timeout={statement_timeout_s * 1000} -c lock_timeout=10000"
+            f" -c idle_in_transaction_session_timeout={round(idle_transaction_s * 1000)}"
             f" -c hnsw.ef_search={EF_SEARCH} -c hnsw.iterative_scan=relaxed_order"
         )
         if role is Role.SERVICE:

@@ -31,6 +31,7 @@ def test_every_figure_is_measured_and_every_job_succeeds(free_stack: Stack) -> N
         "accepted_per_s": (300, ">="),
         "poll_p99_ms": (20, "<="),
         "overloaded_poll_p99_ms": (300, "<="),
+        "overload_times": (10, ">="),
         "overhead_p50_ms": (50, "<="),
     }
     assert set(rows) > {"submit_p50_ms", "submit_p99_ms", "drained_per_s"}

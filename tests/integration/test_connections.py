@@ -6,10 +6,12 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from sqlalchemy import event, text
 
+from repick.errors import Unavailable
 from repick.store.database import Database
 
 PATIENCE_S = 30
@@ -32,6 +34,31 @@ def test_a_server_that_is_gone_without_an_end_is_noticed_soon(database: Database
     assert alive == 1
     assert tcp["TCP_KEEPIDLE"] + tcp["TCP_KEEPINTVL"] * tcp["TCP_KEEPCNT"] == PATIENCE_S
     assert tcp["TCP_USER_TIMEOUT"] == PATIENCE_S * 1000
+
+
+def test_who_falls_silent_in_a_transaction_does_not_keep_its_locks(database_url: str) -> None:
+    """A process that is stopped, or whose network is gone, would keep a job's row from all."""
+    lock = text("SELECT pg_advisory_xact_lock(1)")
+    with (
+        closing(Database(database_url, idle_transaction_s=0.2)) as silent,
+        closing(Database(database_url)) as other,
+    ):
+
+        def go_silent() -> None:
+            with silent.begin() as connection:
+                connection.execute(lock)
+                with other.begin() as waiting:
+                    waiting.execute(lock)
+
+        with pytest.raises(Unavailable):
+            go_silent()
+        silent.ping()
+
+
+def test_a_transaction_may_pause_but_not_for_long(database: Database) -> None:
+    with database.read() as connection:
+        shown = connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one()
+    assert shown == f"{PATIENCE_S}s"
 
 
 def test_connections_are_kept_however_many_are_used_at_once(database_url: str) -> None:
