@@ -43,6 +43,10 @@ def copied(tiny_checkpoint: Checkpoint, tmp_path: Path) -> Checkpoint:
     return replace(tiny_checkpoint, folder=folder)
 
 
+def changed(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 def test_every_readout_is_registered_enhanced_and_plain(fine_model: FineModel) -> None:
     names = [spec.name for spec in fine_model.specs]
     assert sorted(names) == sorted(
@@ -71,6 +75,16 @@ def test_a_checkpoint_that_lacks_weights_is_refused_and_not_filled_with_random_o
     del weights["model.layers.3.mlp.gate_proj.weight"]
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(ModelError, match="lacks 1 weights"):
+        load(copied, fine_model)
+
+
+def test_a_checkpoint_whose_weights_have_another_shape_than_it_says_is_refused_naming_one(
+    copied: Checkpoint, fine_model: FineModel
+) -> None:
+    config = copied.folder / "config.json"
+    vision = json.loads(config.read_text())["vision_config"]
+    changed(config, vision_config=vision | {"patch_size": 16})
+    with pytest.raises(ModelError, match=r"1 weights of another shape .* as .*patch_embed"):
         load(copied, fine_model)
 
 
@@ -109,10 +123,6 @@ def test_a_checkpoint_without_an_image_processor_is_refused(
     (copied.folder / "preprocessor_config.json").unlink()
     with pytest.raises(ModelError, match="copy"):
         load(copied, fine_model)
-
-
-def changed(path: Path, **values: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 @pytest.mark.parametrize("setting", ["patch_size", "merge_size", "temporal_patch_size"])

@@ -201,10 +201,17 @@ def load_model(architecture: Any, folder: Path, device: torch.device, dtype: tor
         dtype=dtype,
         attn_implementation="sdpa",
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
     )
-    lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    lacking, other = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
     if lacking:
         raise ModelError(f"{folder.name} lacks {len(lacking)} weights, such as {lacking[0]}")
+    if other:
+        name, found, wanted = other[0]
+        raise ModelError(
+            f"{folder.name} has {len(other)} weights of another shape than config.json says, such "
+            f"as {name}: {list(found)} for {list(wanted)}"
+        )
     return model.to(device).eval()
 
 
