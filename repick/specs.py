@@ -78,6 +78,7 @@ class ScorerSpec:
     length_policy: LengthPolicy = LengthPolicy.REFUSE
     dtype: str = "float32"
     quantisation: str | None = None
+    """Always None, and kept: without it every fingerprint, and so every score at hand, would go."""
     prompt_sha256: str = ""
     untrained: bool = False
     code_version: int = CODE_VERSION

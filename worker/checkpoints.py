@@ -136,7 +136,7 @@ def _shards(folder: Path) -> set[str]:
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return set()
-    weight_map = _read_json(index).get("weight_map", {})
+    weight_map = read_json(index).get("weight_map", {})
     if not isinstance(weight_map, dict):
         raise ModelError(f"{index.name} has no weight_map", location=folder)
     return {str(name) for name in weight_map.values()}
@@ -154,7 +154,7 @@ def _refuse_adapter(folder: Path) -> None:
 
 def _refuse_quantised(folder: Path) -> None:
     """Enhancement takes a layer's weights for numbers; packed ones are not, and nothing says so."""
-    setting = _read_json(folder / "config.json").get("quantization_config")
+    setting = read_json(folder / "config.json").get("quantization_config")
     if setting:
         method = setting.get("quant_method") if isinstance(setting, dict) else setting
         raise ModelError(
@@ -167,7 +167,7 @@ def _refuse_quantised(folder: Path) -> None:
 def _refuse_remote_code(folder: Path) -> None:
     """`auto_map` names Python files of the checkpoint that transformers would be told to run."""
     for path in sorted(folder.glob("*config.json")):
-        if "auto_map" in _read_json(path):
+        if "auto_map" in read_json(path):
             raise UnsafeCheckpoint(
                 f"{path.name} of {folder.name} has auto_map: it would run the checkpoint's code",
                 location=folder,
@@ -196,10 +196,11 @@ def _tokenizer_files(folder: Path) -> list[Path]:
 
 def _is_untrained(folder: Path) -> bool:
     marker = folder / MARKER
-    return marker.exists() and _read_json(marker).get("untrained") is True
+    return marker.exists() and read_json(marker).get("untrained") is True
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a checkpoint; ModelError where there is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:

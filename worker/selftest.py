@@ -14,6 +14,7 @@ from repick.content import LoadedContent
 from repick.errors import SelfTestFailed
 from repick.jobs import PairScore
 from repick.specs import ScorerSpec
+from repick.wording import WORDS
 
 MIN_LABEL_MASS = 0.1
 SAME_MARGIN = 1e-5
@@ -36,15 +37,18 @@ def check_golden(spec: ScorerSpec, scores: Sequence[PairScore]) -> None:
     figures = ", ".join(f"{value:.6g}" for value in decisions)
     mass = fmean(score.label_mass for score in scores)
     if not all(map(math.isfinite, (*decisions, *(score.entropy for score in scores), mass))):
-        raise _failed(spec, f"scores are not finite (margins {figures})")
+        raise failed(spec, f"scores are not finite (margins {figures})")
     if mass < MIN_LABEL_MASS:
-        raise _failed(spec, f"mean label mass {mass:.3g} is under {MIN_LABEL_MASS}")
+        words = " or ".join(WORDS[spec.readout][0])
+        figure = f"mean label mass {mass:.3g} is under {MIN_LABEL_MASS}"
+        raise failed(spec, f"{figure}: the model does not answer with {words}")
     for circle, square in zip(decisions[::2], decisions[1::2], strict=True):
         if abs(circle - square) <= SAME_MARGIN:
-            raise _failed(spec, f"two different images get the same margin (margins {figures})")
+            raise failed(spec, f"two different images get the same margin (margins {figures})")
 
 
-def _failed(spec: ScorerSpec, reason: str) -> SelfTestFailed:
+def failed(spec: ScorerSpec, reason: str) -> SelfTestFailed:
+    """The error that names the specification and says why."""
     return SelfTestFailed(f"{spec.name} failed its self-test: {reason}", scorer=spec.name)
 
 

@@ -19,6 +19,14 @@ def by_part(findings: list[Finding]) -> dict[str, Finding]:
     return {one.part: one for one in findings}
 
 
+def started(monkeypatch: pytest.MonkeyPatch, scorer: Path) -> None:
+    """The environment of a worker of that model; no server answers it."""
+    monkeypatch.setenv("REPICK_SCORER", str(scorer))
+    monkeypatch.setenv("REPICK_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("REPICK_BROKER_URL", "redis://127.0.0.1:1")
+    monkeypatch.setattr(worker, "configure", lambda role: None)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Weights of 10 numbers in one file and 6 in another."""
@@ -102,6 +110,21 @@ def test_random_weights_that_claim_to_be_trained_are_told_by_their_label_mass(
     assert found["scorer self-test"].verdict is Verdict.FAIL
 
 
+def test_a_chat_template_that_raises_is_told_by_doctor_and_worker_without_a_traceback(
+    demo_models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(demo_models / "qwen2.5-vl-tiny-untrained", tmp_path / "strict")
+    template = "{{ raise_exception('needs a system turn') }}"
+    (tmp_path / "strict" / "chat_template.jinja").write_text(template)
+    started(monkeypatch, tmp_path / "strict")
+    assert check.main(["scorer"]) == 1
+    assert "needs a system turn" in capsys.readouterr().out
+    assert worker.main(["fine"]) == 3
+
+
 def test_a_folder_without_a_model_and_one_cut_short_are_faults(
     demo_models: Path, tmp_path: Path
 ) -> None:
@@ -126,11 +149,8 @@ def test_readouts_may_have_blanks_between_and_an_unknown_one_is_named_at_the_sta
 def test_a_name_that_no_model_may_have_is_told_by_doctor_and_worker_without_a_traceback(
     demo_models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("REPICK_SCORER", str(demo_models / "qwen2.5-vl-tiny-untrained"))
+    started(monkeypatch, demo_models / "qwen2.5-vl-tiny-untrained")
     monkeypatch.setenv("REPICK_SCORER_NAME", "Qwen2.5 VL")
-    monkeypatch.setenv("REPICK_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
-    monkeypatch.setenv("REPICK_BROKER_URL", "redis://127.0.0.1:1")
-    monkeypatch.setattr(worker, "configure", lambda role: None)
     assert check.main(["scorer"]) == 1
     assert "must match" in capsys.readouterr().out
     assert worker.main(["fine"]) == 3

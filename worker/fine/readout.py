@@ -45,7 +45,10 @@ def find_labels(readout: Readout, encode: Callable[[str], tuple[int, ...]]) -> t
 
     Raises ModelError where a label has no single-token variant, or two labels share a token.
     """
-    return tuple(_labels(words, encode) for words in WORDS[readout])
+    try:
+        return tuple(_labels(words, encode) for words in WORDS[readout])
+    except ModelError as exc:
+        raise ModelError(f"{exc.detail}: leave {readout} out of REPICK_READOUTS") from exc
 
 
 def _labels(words: Sequence[str], encode: Callable[[str], tuple[int, ...]]) -> Labels:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from statistics import fmean
 from types import MappingProxyType
 from weakref import WeakValueDictionary
 
@@ -29,7 +30,7 @@ from worker.fine.placement import device_name, pick_device, pick_dtype
 from worker.fine.prompts import ImageSegment, Prompt, PromptWriter, layout
 from worker.fine.readout import Labels, find_labels, judge
 from worker.fine.tokens import PlainTokenizer, read_frame
-from worker.selftest import check_golden, golden_pairs
+from worker.selftest import check_golden, failed, golden_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,14 @@ class FineModel:
         plain = PlainTokenizer(family.tokenizer.backend_tokenizer)
         frame = read_frame(family.tokenizer, checkpoint.folder)
         engine = Engine(family, checkpoint.weights_sha256, limits or MemoryLimits.of(on))
-        model = cls(family, PromptWriter(plain, frame, family.image_brackets), engine)
-        model._labels = {readout: find_labels(readout, plain.encode) for readout in readouts}
+        try:
+            model = cls(family, PromptWriter(plain, frame, family.image_brackets), engine)
+            model._labels = {readout: find_labels(readout, plain.encode) for readout in readouts}
+        except ContentError as exc:
+            raise ModelError(
+                f"the tokenizer of {checkpoint.folder.name} takes words of a question for control "
+                "tokens: use the tokenizer of the model that it was made from"
+            ) from exc
         model.specs = tuple(
             model._spec(checkpoint, readout, setting, images, max_tokens)
             for readout, setting in product(readouts, (enhancement, None))
@@ -184,15 +191,19 @@ class FineModel:
         """Bytes kept for reuse, and what the device has allocated, now and at most."""
         return self.engine.memory()
 
-    def self_test(self, spec: ScorerSpec) -> None:
-        """Score golden pairs; SelfTestFailed where they are not told apart.
+    def self_test(self, spec: ScorerSpec) -> float:
+        """The mean label mass of the golden pairs.
 
-        Skipped for untrained weights, whose scores mean nothing.
+        Raises SelfTestFailed where they break the model or are not told apart; the latter is not
+        asked of untrained weights, whose scores mean nothing.
         """
-        if spec.untrained:
-            return
-        pairs = [self.prepare(query, document, spec) for query, document in golden_pairs()]
-        check_golden(spec, self.score(pairs))
+        try:
+            scores = self.score([self.prepare(*pair, spec) for pair in golden_pairs()])
+        except Exception as exc:  # what breaks here would break every job
+            raise failed(spec, f"it cannot score the golden pairs: {exc}") from exc
+        if not spec.untrained:
+            check_golden(spec, scores)
+        return fmean(score.label_mass for score in scores)
 
     def _judged(self, pairs: Sequence[PreparedPair], *, plain: bool) -> list[PairScore]:
         if not pairs:

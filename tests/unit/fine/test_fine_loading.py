@@ -9,16 +9,18 @@ import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Qwen2Tokenizer
 
 from repick.content import LoadedContent
 from repick.errors import ModelError, SelfTestFailed, UnsupportedFamily
 from repick.jobs import PairScore
 from repick.specs import Enhancement, ImageLimits, Readout, ScorerSpec, fingerprint
-from worker.checkpoints import Checkpoint
+from worker.checkpoints import Checkpoint, open_checkpoint
 from worker.fine.placement import pick_device, pick_dtype
 from worker.fine.scorer import FineModel
 from worker.selftest import check_golden, golden_pairs
@@ -39,6 +41,10 @@ def copied(tiny_checkpoint: Checkpoint, tmp_path: Path) -> Checkpoint:
     folder = tmp_path / "copy"
     shutil.copytree(tiny_checkpoint.folder, folder)
     return replace(tiny_checkpoint, folder=folder)
+
+
+def changed(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def test_every_readout_is_registered_enhanced_and_plain(fine_model: FineModel) -> None:
@@ -69,6 +75,16 @@ def test_a_checkpoint_that_lacks_weights_is_refused_and_not_filled_with_random_o
     del weights["model.layers.3.mlp.gate_proj.weight"]
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(ModelError, match="lacks 1 weights"):
+        load(copied, fine_model)
+
+
+def test_a_checkpoint_whose_weights_have_another_shape_than_it_says_is_refused_naming_one(
+    copied: Checkpoint, fine_model: FineModel
+) -> None:
+    config = copied.folder / "config.json"
+    vision = json.loads(config.read_text())["vision_config"]
+    changed(config, vision_config=vision | {"patch_size": 16})
+    with pytest.raises(ModelError, match=r"1 weights of another shape .* as .*patch_embed"):
         load(copied, fine_model)
 
 
@@ -107,6 +123,79 @@ def test_a_checkpoint_without_an_image_processor_is_refused(
     (copied.folder / "preprocessor_config.json").unlink()
     with pytest.raises(ModelError, match="copy"):
         load(copied, fine_model)
+
+
+@pytest.mark.parametrize("setting", ["patch_size", "merge_size", "temporal_patch_size"])
+def test_an_image_processor_of_another_model_is_refused(
+    copied: Checkpoint, fine_model: FineModel, setting: str
+) -> None:
+    changed(copied.folder / "preprocessor_config.json", **{setting: 4})
+    with pytest.raises(ModelError, match=rf"image processor has {setting} 4, the model \d+"):
+        load(copied, fine_model)
+
+
+@pytest.mark.parametrize("token", ["image_token_id", "vision_start_token_id"])
+@pytest.mark.parametrize("value", [5, 151_655])
+def test_image_tokens_that_the_tokenizer_does_not_have_are_refused(
+    copied: Checkpoint, fine_model: FineModel, token: str, value: int
+) -> None:
+    changed(copied.folder / "config.json", **{token: value})
+    with pytest.raises(ModelError, match=rf"{token} {value} is no control token"):
+        load(copied, fine_model)
+
+
+def test_a_tokenizer_that_knows_more_tokens_than_the_model_is_refused(
+    copied: Checkpoint, fine_model: FineModel
+) -> None:
+    path = copied.folder / "model.safetensors"
+    weights = load_file(path)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        weights[name] = weights[name][:200].clone()
+    save_file(weights, path, metadata={"format": "pt"})
+    config = copied.folder / "config.json"
+    text = json.loads(config.read_text())["text_config"]
+    changed(config, text_config=text | {"vocab_size": 200})
+    with pytest.raises(ModelError, match="tokens, the model 200"):
+        load(copied, fine_model)
+
+
+def test_a_label_word_that_is_a_control_token_is_refused(
+    copied: Checkpoint, fine_model: FineModel
+) -> None:
+    tokenizer: Any = Qwen2Tokenizer.from_pretrained(copied.folder)
+    tokenizer.add_tokens(["A"])
+    tokenizer.save_pretrained(copied.folder)
+    with pytest.raises(ModelError, match="tokenizer of copy takes words of a question"):
+        load(copied, fine_model)
+
+
+def test_shards_in_the_hubs_cache_load_as_the_whole_does(
+    tiny_folder: Path, tmp_path: Path, fine_model: FineModel, content: Callable[..., LoadedContent]
+) -> None:
+    blobs, commit = tmp_path / "models--org--Tiny" / "blobs", "a" * 40
+    shutil.copytree(tiny_folder, blobs)
+    weights = load_file(blobs / "model.safetensors")
+    (blobs / "model.safetensors").unlink()
+    shards = [f"model-{no}-of-2.safetensors" for no in (1, 2)]
+    placed = {name: shards[no % 2] for no, name in enumerate(weights)}
+    for shard in shards:
+        part = {name: weights[name] for name, at in placed.items() if at == shard}
+        save_file(part, blobs / shard, metadata={"format": "pt"})
+    (blobs / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": placed})
+    )
+    snapshot = blobs.parent / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    for blob in blobs.iterdir():
+        (snapshot / blob.name).symlink_to(Path("../../blobs") / blob.name)
+    checkpoint = open_checkpoint(str(snapshot))
+    assert checkpoint.name == "tiny"
+    pair = content("a"), content(picture=1)
+    found, expected = (
+        model.score([model.prepare(*pair, fine_model.specs[0])])
+        for model in (load(checkpoint, fine_model), fine_model)
+    )
+    assert found == expected
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
@@ -250,8 +339,17 @@ def test_a_model_that_does_not_answer_is_refused_unless_it_is_marked_untrained(
     fine_model: FineModel, tiny_checkpoint: Checkpoint
 ) -> None:
     spec: ScorerSpec = fine_model.specs[0]
-    with pytest.raises(SelfTestFailed, match="label mass"):
+    with pytest.raises(SelfTestFailed, match=r"label mass .* does not answer with A or B"):
         fine_model.self_test(spec)
     marked = load(replace(tiny_checkpoint, untrained=True), fine_model)
     assert marked.specs[0].untrained
     marked.self_test(marked.specs[0])
+
+
+def test_a_model_that_breaks_on_the_golden_pairs_fails_its_self_test_whatever_it_raises(
+    copied: Checkpoint, fine_model: FineModel
+) -> None:
+    changed(copied.folder / "preprocessor_config.json", do_resize=False)
+    model = load(copied, fine_model)
+    with pytest.raises(SelfTestFailed, match=r"tiny:choice failed .*cannot score the golden pairs"):
+        model.self_test(model.specs[0])

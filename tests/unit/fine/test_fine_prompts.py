@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import Qwen2Tokenizer
 
 from repick.content import LoadedContent
 from repick.errors import ContentError, ModelError
 from repick.specs import LengthPolicy, Readout, ScorerSpec
+from tests.unit.fine.tiny_families import TEMPLATE
 from worker.fine.prompts import ImageSegment, Prompt, PromptWriter, TextSegment, layout
 from worker.fine.readout import WORDS
 from worker.fine.scorer import FineModel
@@ -240,7 +243,7 @@ def test_the_thinnest_images_that_the_edge_lets_in_get_a_score(
 class TemplateThat:
     """A tokenizer whose chat template does with a user's text what it is told to."""
 
-    def __init__(self, render: Callable[[str], str], template: str | None = "{{ x }}") -> None:
+    def __init__(self, render: Callable[[str], str], template: Any = "{{ x }}") -> None:
         self.render, self.chat_template = render, template
 
     def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
@@ -255,9 +258,68 @@ def test_a_template_that_changes_the_users_text_is_refused(
         read_frame(TemplateThat(render), tiny_folder)
 
 
-def test_a_checkpoint_without_a_chat_template_is_refused(tiny_folder: Any) -> None:
+@pytest.mark.parametrize("template", [None, {"tool_use": "{{ x }}"}])
+def test_a_checkpoint_without_a_chat_template_is_refused(tiny_folder: Any, template: Any) -> None:
     with pytest.raises(ModelError, match="no chat template"):
-        read_frame(TemplateThat(str, None), tiny_folder)
+        read_frame(TemplateThat(str, template), tiny_folder)
+
+
+ENDS = "assistant\n{% endif %}"
+"""Of the tiny models' template: how it asks for an answer."""
+
+
+@pytest.fixture
+def templated(tiny_folder: Path) -> Callable[[Any], Frame]:
+    """Reads the frame of the true tokenizer with another chat template."""
+
+    def read(template: Any) -> Frame:
+        tokenizer: Any = Qwen2Tokenizer.from_pretrained(tiny_folder)
+        tokenizer.chat_template = template
+        return read_frame(tokenizer, tiny_folder)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (
+            "{{ raise_exception('needs a system turn') }}",
+            "turn by itself: needs a system",
+        ),
+        ("{% for %}", "fails on a user's turn"),
+        ("{{ messages[0]['content'] + 1 }}", "fails on a user's turn"),
+        (TEMPLATE.replace("add_generation_prompt", "false"), "no generation prompt"),
+        (TEMPLATE.replace(ENDS, "assistant\n<think>\n{% endif %}"), "Instruct"),
+        (TEMPLATE.replace(ENDS, "assistant\n<thinking>{% endif %}"), "Instruct"),
+    ],
+)
+def test_a_template_that_asks_for_no_answer_is_refused_with_what_to_do(
+    templated: Callable[[Any], Frame], template: str, reason: str
+) -> None:
+    with pytest.raises(ModelError, match=reason):
+        templated(template)
+
+
+def test_a_model_that_thinks_unless_told_otherwise_is_told(
+    templated: Callable[[Any], Frame],
+) -> None:
+    skips = "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% else %}<think>{% endif %}"
+    frame = templated(TEMPLATE.replace(ENDS, f"assistant\n{skips}{{% endif %}}"))
+    assert frame.tail == f"{TAIL}<think>\n\n</think>\n\n"
+
+
+def test_of_several_named_templates_the_default_is_taken(
+    templated: Callable[[Any], Frame],
+) -> None:
+    assert templated({"tool_use": "", "default": TEMPLATE}) == templated(TEMPLATE)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_processors_template_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "chat_template.json").write_text(text)
+    with pytest.raises(ModelError, match=r"chat.template"):
+        read_frame(TemplateThat(str, None), tmp_path)
 
 
 def test_readouts_that_ask_differently_have_different_hashes(fine_model: FineModel) -> None:

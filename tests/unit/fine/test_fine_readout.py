@@ -194,7 +194,7 @@ def test_label_tokens_are_exactly_the_vocabularys_single_token_variants(
 
 
 def test_a_label_without_a_single_token_is_refused() -> None:
-    with pytest.raises(ModelError, match="'Yes'"):
+    with pytest.raises(ModelError, match="'Yes': leave yes_no out of REPICK_READOUTS"):
         find_labels(Readout.YES_NO, lambda text: tuple(range(len(text))))
 
 

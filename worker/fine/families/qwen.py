@@ -55,13 +55,19 @@ class QwenVL:
 
     @classmethod
     def load(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Self:
-        """From a checkpoint's folder; nothing is fetched, and no code of its own is run."""
+        """From a checkpoint's folder; nothing is fetched, and no code of its own is run.
+
+        ModelError where its parts do not fit each other.
+        """
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, **local)
         # By its class: the first Qwen2.5-VL checkpoints name one that the library does not know.
         images: Any = Qwen2VLImageProcessorPil
         processor = images.from_pretrained(folder, **local)
-        return cls(load_model(cls.architecture, folder, device, dtype), tokenizer, processor)
+        model = load_model(cls.architecture, folder, device, dtype)
+        _refuse_other_processor(processor, model.config.vision_config)
+        _refuse_other_tokenizer(tokenizer, model)
+        return cls(model, tokenizer, processor)
 
     def grid(self, image: Image.Image, limits: ImageLimits) -> tuple[int, int, int]:
         if max(image.size) > MAX_ASPECT * min(image.size):
@@ -195,10 +201,17 @@ def load_model(architecture: Any, folder: Path, device: torch.device, dtype: tor
         dtype=dtype,
         attn_implementation="sdpa",
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
     )
-    lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    lacking, other = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
     if lacking:
         raise ModelError(f"{folder.name} lacks {len(lacking)} weights, such as {lacking[0]}")
+    if other:
+        name, found, wanted = other[0]
+        raise ModelError(
+            f"{folder.name} has {len(other)} weights of another shape than config.json says, such "
+            f"as {name}: {list(found)} for {list(wanted)}"
+        )
     return model.to(device).eval()
 
 
@@ -269,3 +282,34 @@ def _refuse_rotation_by_length(text: Any) -> None:
     kind = (getattr(text, "rope_parameters", None) or {}).get("rope_type")
     if kind in ("dynamic", "longrope"):
         raise ModelError(f"the model's rope_type {kind} is not supported: use default or yarn")
+
+
+def _refuse_other_processor(processor: Any, vision: Any) -> None:
+    """Its patches would not fit the tower, or fit it and be in another order."""
+    for ours, theirs in (
+        ("patch_size", "patch_size"),
+        ("merge_size", "spatial_merge_size"),
+        ("temporal_patch_size", "temporal_patch_size"),
+    ):
+        made, wanted = getattr(processor, ours), getattr(vision, theirs)
+        if made != wanted:
+            raise ModelError(
+                f"the image processor has {ours} {made}, the model {wanted}: take "
+                "preprocessor_config.json from the model that this one was made from"
+            )
+
+
+def _refuse_other_tokenizer(tokenizer: Any, model: Any) -> None:
+    """Text would need embeddings that are not there, and images stand between other tokens."""
+    config, embedded = model.config, model.get_input_embeddings().num_embeddings
+    known = tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
+    if known > embedded:
+        raise ModelError(
+            f"the tokenizer knows {known} tokens, the model {embedded}: they are of two checkpoints"
+        )
+    for name in ("image_token_id", "vision_start_token_id", "vision_end_token_id"):
+        if getattr(config, name) not in tokenizer.added_tokens_decoder:
+            raise ModelError(
+                f"{name} {getattr(config, name)} is no control token of the tokenizer: config.json "
+                "and tokenizer are of two checkpoints"
+            )
