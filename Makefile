@@ -4,6 +4,7 @@ PIP_ARGS ?=
 FITS := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
@@ -27,8 +28,9 @@ chaos: $(READY) ## faults in real processes: [SEED=n] [MINUTES=m] [JOBS=n] [CHAO
 	@$(BIN)/python -m benchmarks.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2) \
 		--jobs $(or $(JOBS),0) $(if $(CHAOS_JSON),--json $(CHAOS_JSON))
 
-test: lint types ## lint, types, import contracts and every test
-	$(BIN)/pytest
+test: lint types ## lint, types, import contracts and every test; PROCESSES=n of them at once
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --ignore tests/acceptance
+	$(BIN)/pytest tests/acceptance
 
 unit: $(READY) ## the quick tests alone
 	$(BIN)/pytest tests/unit

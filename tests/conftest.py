@@ -28,6 +28,9 @@ TEMPLATE = "repick_template"
 # Before torch is loaded: its threads spin for each other, for minutes where cores are shared.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Tests in several processes are told a width, which would be the command line's for good.
+os.environ.pop("COLUMNS", None)
+
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Print a failure at once: a run that is ended before its summary would say nothing of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def test_random_weights_that_claim_to_be_trained_are_told_by_their_label_mass(
         max_pixels=64 * 28 * 28,
         device="cpu",
     )
-    found = by_part(tried_models(settings))
+    found = by_part(list(check.scorer(settings)))
     assert found["claimed:yes_no"].verdict is Verdict.WARN
     assert "label mass" in found["claimed:yes_no"].detail
     assert found["scorer self-test"].verdict is Verdict.FAIL
@@ -126,17 +127,22 @@ def test_a_chat_template_that_raises_is_told_by_doctor_and_worker_without_a_trac
 
 
 def test_a_folder_without_a_model_and_one_cut_short_are_faults(
-    demo_models: Path, tmp_path: Path
+    demo_models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     cut = tmp_path / "cut"
     shutil.copytree(demo_models / "clip-tiny-untrained", cut)
     weights = cut / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    settings = Settings(encoder=str(cut), scorer=str(tmp_path / "none"))
-    found = by_part(tried_models(settings))
-    assert found["encoder model"].verdict is Verdict.FAIL
-    assert found["scorer model"].verdict is Verdict.FAIL
-    assert "no folder" in found["scorer model"].detail
+    monkeypatch.setenv("REPICK_ENCODER", str(cut))
+    monkeypatch.setenv("REPICK_SCORER", str(tmp_path / "none"))
+    for part, said in (("encoder", ""), ("scorer", "no folder")):
+        assert check.main([part]) == 1
+        last = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (last["part"], last["verdict"]) == (f"{part} model", "fail")
+        assert said in last["detail"]
 
 
 def test_readouts_may_have_blanks_between_and_an_unknown_one_is_named_at_the_start() -> None:
