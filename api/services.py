@@ -16,6 +16,7 @@ from fastapi import Request
 
 from api import backpressure
 from api.backpressure import Backlog, Rates
+from api.open_answers import OpenAnswers
 from api.pages import Cursors
 from api.publisher import Publisher
 from api.scorers import Scorers
@@ -62,6 +63,7 @@ class Services:
     long_reads: CapacityLimiter
     """Threads that read many rankings at once (exports, streams, comparisons, histories, reports):
     they hold a connection and the interpreter for long, and must not have all from polling."""
+    open_answers: OpenAnswers
 
 
 @contextmanager
@@ -90,6 +92,7 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
             Shared(UPLOADS_AT_ONCE, UPLOADS_OF_TENANT),
             CapacityLimiter(max(2, min(INGESTS_AT_ONCE, cores() - 1))),
             CapacityLimiter(LONG_READS_AT_ONCE),
+            OpenAnswers(settings.max_streams, settings.max_streams_of_tenant),
         )
     finally:
         publisher.close()
