@@ -141,7 +141,7 @@ def switch(
 
 
 def clock(connection: Connection) -> datetime:
-    """The database's time: every sweep goes by the same clock."""
+    """The database's time: sweeps and the API go by the same clock."""
     found: datetime = connection.execute(select(func.now())).scalar_one()
     return found
 
