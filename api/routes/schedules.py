@@ -106,7 +106,7 @@ async def change_schedule(
 def delete_schedule(who: Submitter, services: Serviced, schedule: ScheduleName) -> Response:
     """Delete a schedule and the list of its runs; their jobs stay, as any job's."""
     with services.database.begin() as connection:
-        one = one_schedule(connection, who.tenant_id, schedule, to_change=True)
+        one = one_schedule(connection, who.tenant_id, schedule)
         schedules.remove(connection, who.tenant_id, one.id)
     return Response(status_code=204)
 
