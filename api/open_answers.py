@@ -10,10 +10,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import structlog
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.problems import HttpError
+from repick.errors import RepickError
+
+log = structlog.get_logger(__name__)
 
 RETRY_S = 5
 
@@ -59,3 +63,11 @@ class Stream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._places.held(self._tenant_id):
             await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        """What goes wrong once the answer has begun cuts it off: its client sees that it lacks an
+        end."""
+        try:
+            await super().stream_response(send)
+        except RepickError as exc:
+            log.warning("answer broken off", code=exc.code, reason=exc.detail, **exc.ids)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from starlette.requests import Request
 
 from api import long_reads
-from api.long_reads import streamed
-from api.problems import HttpError
-from api.services import opened
+from repick import exports
 from repick.processes import free_port
 from repick.settings import Settings
 from repick.store import keys
@@ -130,22 +128,24 @@ def _until_revoked(tenant: Tenant) -> Any:
     return until_final
 
 
-def test_a_download_breaks_off_with_its_key(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, tenant: Tenant
+def test_a_download_breaks_off_with_its_key_and_that_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, log_file: Path, tenant: Tenant, corpus: str
 ) -> None:
+    def written(*_: object) -> Iterator[bytes]:
+        yield b"before, "
+        revoke(tenant)
+        yield b"meanwhile"
+        yield b", after"
+
     monkeypatch.setattr(long_reads, "ASK_AGAIN_S", 0)
-    key = [(b"authorization", f"Bearer {tenant.key}".encode())]
-    request = Request({"type": "http", "headers": key, "query_string": b""})
-    sent: list[object] = []
-
-    async def download() -> None:
-        with opened(settings) as services:
-            answer = streamed(request, services, tenant.id, iter(["a", "b", "c"]), "text/plain")
-            async for piece in answer.body_iterator:
-                sent.append(piece)
-                if piece == "b":
-                    revoke(tenant)
-
-    with pytest.raises(HttpError) as caught:
-        asyncio.run(download())
-    assert (caught.value.code, sent) == ("invalid_key", ["a", "b"])
+    monkeypatch.setattr(exports, "written", written)
+    got: list[bytes] = []
+    path = submit(tenant, query={"text": "a"})["href"] + "/export"
+    with tenant.http.stream("GET", path) as answer:
+        assert answer.status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            got.extend(answer.iter_bytes())
+    assert b"".join(got) == b"before, meanwhile"
+    logged = [json.loads(line) for line in log_file.read_text().splitlines()]
+    last = [one for one in logged if one["event"] in {"defect", "answer broken off"}][-1]
+    assert (last["event"], last["code"]) == ("answer broken off", "invalid_key")
