@@ -43,10 +43,7 @@ class Asking:
         return self._who
 
     def _looked_up(self) -> Principal:
-        with tenancy.for_no_rows(), self.services.database.read() as connection:
-            who = keys.authenticate(connection, self.key)
-        if who is None:
-            raise _unauthorised("invalid_key", "the key is unknown, expired or revoked")
+        who = _live(self.services, self.key)
         self.services.rates.take(who.key_id)
         if self.scope not in who.scopes:
             detail = f"this key does not have the scope `{self.scope}`"
@@ -61,7 +58,7 @@ def asks(scope: str) -> Callable[..., Awaitable[Asking]]:
     async def asking(
         request: Request, services: Annotated[Services, Depends(services_of)]
     ) -> Asking:
-        asked = Asking(services, scope, _bearer(request))
+        asked = Asking(services, scope, bearer(request))
         _known_parameters(request)
         return asked
 
@@ -75,7 +72,7 @@ def requires(scope: str) -> Callable[..., Awaitable[Principal]]:
     async def principal(
         request: Request, services: Annotated[Services, Depends(services_of)]
     ) -> Principal:
-        asking = Asking(services, scope, _bearer(request))
+        asking = Asking(services, scope, bearer(request))
         await run_in_threadpool(asking.principal)
         _known_parameters(request)
         return asking.principal()
@@ -83,7 +80,22 @@ def requires(scope: str) -> Callable[..., Awaitable[Principal]]:
     return principal
 
 
-def _bearer(request: Request) -> str:
+def look_again(request: Request, services: Services) -> None:
+    """For an answer that takes long: raises HttpError 401 `invalid_key` where its key has ended
+    meanwhile. A round trip, and no request of the key's rate."""
+    _live(services, bearer(request))
+
+
+def _live(services: Services, key: str) -> Principal:
+    with tenancy.for_no_rows(), services.database.read() as connection:
+        who = keys.authenticate(connection, key)
+    if who is None:
+        raise _unauthorised("invalid_key", "the key is unknown, expired or revoked")
+    return who
+
+
+def bearer(request: Request) -> str:
+    """The request's key, not looked up. Raises HttpError 401."""
     if any(name.lower() in _IN_URL for name in request.query_params):
         detail = "a key in a URL ends up in logs: revoke it, and send keys as a bearer token"
         raise _unauthorised("key_in_url", detail)

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from api.auth import bearer
 from api.job_views import JobSummary, summary
+from api.open_answers import Stream
 from api.services import Services
-from repick.store import jobs, rankings
+from repick.store import jobs, keys, rankings
 from repick.store.jobs import JobView
 
 MEDIA_TYPE = "text/event-stream"
@@ -54,14 +55,12 @@ async def answer(
     request: Request, services: Services, tenant_id: int, view: JobView, last_id: str | None
 ) -> Response:
     """The stream of a job's events; 204 for a client that was told of its end already."""
-    first = await run_in_threadpool(_look, services, tenant_id, view.id)
+    first = await run_in_threadpool(_look, request, services, tenant_id, view.id)
     if first is None or (first.view.state.final and first.id == last_id):
         return Response(status_code=204)
-    return StreamingResponse(
-        _stream(request, services, tenant_id, view.id, last_id),
-        media_type=MEDIA_TYPE,
-        headers={"X-Accel-Buffering": "no"},
-    )
+    content = _stream(request, services, tenant_id, view.id, last_id)
+    headers = {"X-Accel-Buffering": "no"}
+    return Stream(services.open_answers, tenant_id, content, MEDIA_TYPE, headers)
 
 
 async def _stream(
@@ -70,7 +69,7 @@ async def _stream(
     yield f"retry: {RETRY_MS}\n\n"
     sent, pause = time.monotonic(), _FIRST_PAUSE_S
     while not request.app.state.stopping():
-        now = await run_in_threadpool(_look, services, tenant_id, job_id)
+        now = await run_in_threadpool(_look, request, services, tenant_id, job_id)
         if now is None:
             return
         if now.id != last_id:
@@ -85,7 +84,10 @@ async def _stream(
         pause = min(pause * 1.5, _LONGEST_PAUSE_S)
 
 
-def _look(services: Services, tenant_id: int, job_id: UUID) -> _Told | None:
-    with services.database.begin() as connection:
+def _look(request: Request, services: Services, tenant_id: int, job_id: UUID) -> _Told | None:
+    """The job as it is; None where it is gone, or the key of the request has ended."""
+    with services.database.read() as connection:
+        if keys.authenticate(connection, bearer(request)) is None:
+            return None
         view = jobs.view(connection, tenant_id, job_id)
         return _Told(view, rankings.count(connection, tenant_id, job_id)) if view else None

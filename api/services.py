@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import structlog
@@ -14,10 +15,12 @@ from anyio import CapacityLimiter
 from celery import Celery
 from fastapi import Request
 
-from api import backpressure
+from api import backpressure, readiness
 from api.backpressure import Backlog, Rates
+from api.open_answers import OpenAnswers
 from api.pages import Cursors
 from api.publisher import Publisher
+from api.readiness import Readiness
 from api.scorers import Scorers
 from api.turns import Shared, Turns
 from repick.content import ImageInspector, ImagePolicy, parse_hosts
@@ -56,12 +59,14 @@ class Services:
     uploads: Shared
     """Requests whose images are being verified, or whose body is large: they wait for more than
     Postgres, and must not take every thread from polling."""
-    ingests: CapacityLimiter
-    """Requests that put items: a core is left to whoever embeds them, and to everybody else. Two at
-    least, so that one computes while another waits for the disk."""
+    ingests: Shared
+    """Requests that put items: a core is left to whoever embeds them, and to everybody else. Two of
+    a tenant at least, so that one computes while another waits for the disk; one more of others."""
     long_reads: CapacityLimiter
     """Threads that read many rankings at once (exports, streams, comparisons, histories, reports):
     they hold a connection and the interpreter for long, and must not have all from polling."""
+    open_answers: OpenAnswers
+    readiness: Readiness
 
 
 @contextmanager
@@ -72,6 +77,7 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
     inspector = ImageInspector(ImagePolicy.from_settings(settings))
     broker = make_app(settings.broker_url)
     publisher = Publisher(broker)
+    ingests = max(2, min(INGESTS_AT_ONCE, cores() - 1))
     try:
         yield Services(
             settings,
@@ -88,8 +94,10 @@ def opened(settings: Settings, fetcher: ImageFetcher | None = None) -> Iterator[
             Scorers(database),
             Turns(),
             Shared(UPLOADS_AT_ONCE, UPLOADS_OF_TENANT),
-            CapacityLimiter(max(2, min(INGESTS_AT_ONCE, cores() - 1))),
+            Shared(ingests + 1, of_tenant=ingests),
             CapacityLimiter(LONG_READS_AT_ONCE),
+            OpenAnswers(settings.max_streams, settings.max_streams_of_tenant),
+            Readiness(partial(readiness.look, database, broker)),
         )
     finally:
         publisher.close()

@@ -46,7 +46,7 @@ class Shared:
     their own waiting. For one event loop."""
 
     def __init__(self, most: int, of_tenant: int) -> None:
-        self.most = most
+        self.most, self.of_tenant = most, of_tenant
         self._all = CapacityLimiter(most)
         self._each: defaultdict[int, CapacityLimiter] = defaultdict(
             lambda: CapacityLimiter(of_tenant)

@@ -8,6 +8,7 @@ RepickError
 ├── Conflict              the thing exists, but its state forbids the request
 ├── NotInstalled          an optional part of this installation is missing
 ├── Unavailable           a server that we need did not answer; try again
+│   ├── NotMigrated       the database has no schema yet, or an older one than this code's
 │   ├── CommitUnknown     the answer to a COMMIT was lost: it happened or not
 │   └── StatementTimeout  the database gave a statement up: it took too long
 ├── AddressBlocked        a host that somebody named leads to an address that is not public
@@ -73,6 +74,10 @@ class NotInstalled(RepickError):
 
 class Unavailable(RepickError):
     code = "unavailable"
+
+
+class NotMigrated(Unavailable):
+    code = "not_migrated"
 
 
 class CommitUnknown(Unavailable):

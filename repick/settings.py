@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     max_queued_pairs_of_tenant: Annotated[int, Field(ge=1)] = 2_000_000
     requests_per_s: Annotated[float, Field(ge=0)] = 1_000
     """Of one key on one API process, twice as many at once; 0 is no limit."""
+    max_streams: Annotated[int, Field(ge=1)] = 512
+    """Answers that an API process holds open: event streams, downloads, waits for a job's end."""
+    max_streams_of_tenant: Annotated[int, Field(ge=1)] = 128
 
     retrieve_slice_queries: Annotated[int, Field(ge=1)] = 64
     slice_pairs: Annotated[int, Field(ge=1)] = 64

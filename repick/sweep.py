@@ -7,6 +7,7 @@ any point; the next one goes on from what the database says.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from repick import nightly, telemetry
-from repick.errors import NotFound, Unavailable
+from repick.errors import NotFound, NotMigrated, Unavailable
 from repick.jobs import Slice, bulk_queue
 from repick.logs import configure
 from repick.media import media_store
@@ -32,6 +33,7 @@ from repick.store import (
     embeddings,
     endings,
     idempotency,
+    schema,
     slices,
     spaces,
     stages,
@@ -162,7 +164,7 @@ def collect(settings: Settings, stopping: threading.Event) -> None:
     database.close()
 
 
-def main() -> None:
+def main() -> int:
     """`python -m repick.sweep`: tick until SIGTERM. A defect ends the process, not its work."""
     configure("sweep")
     settings = service_settings("database_url", "broker_url")
@@ -177,6 +179,11 @@ def main() -> None:
     figures = SweepFigures(registry)
     serve(settings, registry)
     database, app = Database(settings.database_url), make_app(settings.broker_url)
+    try:
+        await_schema(database, settings.sweep_interval_s, stopping)
+    except NotMigrated as exc:
+        log.critical("refusing to sweep", code=exc.code, reason=exc.detail)
+        return 3
     sweep = Sweep(settings, database, app, figures)
     helpers = [
         threading.Thread(target=helper, args=(settings, stopping), name=helper.__name__)
@@ -191,6 +198,21 @@ def main() -> None:
         stopping.set()
         for helper in helpers:
             helper.join()
+    return 0
+
+
+def await_schema(database: Database, every_s: float, stopping: threading.Event) -> None:
+    """Until Postgres answers. Raises NotMigrated where it does and the schema is not there."""
+    while not stopping.is_set():
+        try:
+            with database.read() as connection:
+                schema.require(connection)
+            return
+        except NotMigrated:
+            raise
+        except Unavailable as exc:
+            log.warning("database does not answer", reason=exc.detail)
+            stopping.wait(every_s)
 
 
 def run(sweep: Sweep, helpers: Sequence[threading.Thread], stopping: threading.Event) -> None:
@@ -206,4 +228,4 @@ def run(sweep: Sweep, helpers: Sequence[threading.Thread], stopping: threading.E
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

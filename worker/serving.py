@@ -19,6 +19,7 @@ from repick.media import media_store
 from repick.metrics import WorkerFigures, serve
 from repick.queue import make_app
 from repick.settings import Settings
+from repick.store import schema
 from repick.store.database import Connection, Database
 from repick.store.tenancy import Role
 from worker.device import Device
@@ -37,7 +38,8 @@ Postgres again and again, and must not wait Python's 5 ms behind each other ever
 def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Runtime]:
     """Servers, media and the device thread of one worker; `queues` in the order of service.
 
-    Raises Unavailable where the media store's address cannot be used.
+    Raises Unavailable where the media store's address cannot be used or the database does not
+    answer, NotMigrated where its schema is not there.
     """
     app = make_app(settings.broker_url, queues)
     app.conf.worker_consumer = "worker.messages:OwnMessages"
@@ -47,6 +49,8 @@ def opened(settings: Settings, role: str, queues: Sequence[str]) -> Iterator[Run
     figures = WorkerFigures(registry)
     telemetry.configure(role)
     try:
+        with database.read() as connection:
+            schema.require(connection)
         with Device(settings.batch_deadline_s, on_batch=figures.batch) as device:
             media = media_store(settings)
             serve(settings, registry)

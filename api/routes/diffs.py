@@ -106,7 +106,7 @@ def _diff(
     past = -1 if cursor is None else int(services.cursors.read(purpose, cursor))
     if ndjson.wanted(request):
         found = _every(services, tenant_id, before, after, past)
-        return streamed(services, ndjson.lines(found), ndjson.MEDIA_TYPE)
+        return streamed(request, services, tenant_id, ndjson.lines(found), ndjson.MEDIA_TYPE)
     with services.database.read() as connection:
         page = comparing.page(connection, tenant_id, before, after, past, PAGE_QUERIES + 1)
     link = None

@@ -61,7 +61,7 @@ async def put_items(
         items = ingest.read_items(wanted, parts, services.settings)
         return ingest.put(services, who.tenant_id, corpus, items)
 
-    outcome = await to_thread.run_sync(work, limiter=services.ingests)
+    outcome = await services.ingests.run(who.tenant_id, work)
     failed = [
         FailedItem(id=name, code=error.code, detail=error.detail, retryable=error.retryable)
         for name, error in outcome.failed

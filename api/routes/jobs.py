@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import events, job_reads, ndjson, openapi, strict_json, submission
-from api.auth import AskingReader, AskingSubmitter, Reader, Submitter
+from api.auth import AskingReader, AskingSubmitter, Reader, Submitter, look_again
 from api.job_checks import Submission, check
 from api.job_reads import one_job
 from api.job_views import JobOut, JobsOut, job_out, job_path, summary
@@ -202,11 +202,18 @@ def _metadata(given: str | None) -> dict[str, Any] | None:
 async def _awaited(
     request: Request, response: Response, services: Services, tenant_id: int, view: JobView
 ) -> JobView:
+    """The job when the wait is over; at once where too many wait, as a preference is no demand.
+
+    Raises HttpError 401 where the key has ended meanwhile.
+    """
     seconds = seconds_to_wait(request)
-    if seconds == 0:
+    if seconds == 0 or not services.open_answers.room(tenant_id):
         return view
     response.headers["Preference-Applied"] = f"wait={seconds}"
-    return await until_final(request, services, tenant_id, view.id, seconds) or view
+    with services.open_answers.held(tenant_id):
+        ended = await until_final(request, services, tenant_id, view.id, seconds)
+    await run_in_threadpool(look_again, request, services)
+    return ended or view
 
 
 def _full(response: Response, services: Services, tenant_id: int, job: UUID | JobView) -> JobOut:

@@ -36,7 +36,7 @@ def list_rankings(
         after = int(services.cursors.read(f"rankings.{job_id}", cursor))
     if ndjson.wanted(request):
         found = every_ranking(services, who.tenant_id, view, after)
-        return streamed(services, ndjson.lines(found), ndjson.MEDIA_TYPE)
+        return streamed(request, services, who.tenant_id, ndjson.lines(found), ndjson.MEDIA_TYPE)
     page, link = ranking_page(services, who.tenant_id, view, after)
     return RankingsOut(items=page, next=link)
 

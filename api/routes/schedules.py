@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -91,11 +92,10 @@ async def change_schedule(
     """Change what is given; a run that has begun goes on as it was."""
     patch = await read_json(request, SchedulePatch)
 
-    def work(one: Schedule) -> dict[str, Any]:
+    def work(one: Schedule, now: datetime) -> dict[str, Any]:
         values = schedule_checks.changes(patch, one, services.settings)
         if {"cron", "time_zone"} & values.keys():
             whole = {"cron": one.cron, "time_zone": one.time_zone} | values
-            now = datetime.now(UTC)
             values["next_at"] = next_tick(whole["cron"], whole["time_zone"], now)
         return values
 
@@ -106,7 +106,7 @@ async def change_schedule(
 def delete_schedule(who: Submitter, services: Serviced, schedule: ScheduleName) -> Response:
     """Delete a schedule and the list of its runs; their jobs stay, as any job's."""
     with services.database.begin() as connection:
-        one = one_schedule(connection, who.tenant_id, schedule, to_change=True)
+        one = one_schedule(connection, who.tenant_id, schedule)
         schedules.remove(connection, who.tenant_id, one.id)
     return Response(status_code=204)
 
@@ -114,19 +114,21 @@ def delete_schedule(who: Submitter, services: Serviced, schedule: ScheduleName) 
 @router.post("/{schedule}/pause", response_model=ScheduleOut, responses=openapi.errors(404))
 def pause_schedule(who: Submitter, services: Serviced, schedule: ScheduleName) -> ScheduleOut:
     """No tick comes until it is resumed; a run that has begun goes on."""
-    return _change(
-        services, who.tenant_id, schedule, lambda one: {"paused_at": one.paused_at or _now()}
-    )
+
+    def values(one: Schedule, now: datetime) -> dict[str, Any]:
+        return {"paused_at": one.paused_at or now}
+
+    return _change(services, who.tenant_id, schedule, values)
 
 
 @router.post("/{schedule}/resume", response_model=ScheduleOut, responses=openapi.errors(404))
 def resume_schedule(who: Submitter, services: Serviced, schedule: ScheduleName) -> ScheduleOut:
     """Ticks come again from now on; those of the pause are not made up."""
 
-    def values(one: Schedule) -> dict[str, Any]:
+    def values(one: Schedule, now: datetime) -> dict[str, Any]:
         if one.paused_at is None:
             return {}
-        return {"paused_at": None, "next_at": next_tick(one.cron, one.time_zone, _now())}
+        return {"paused_at": None, "next_at": next_tick(one.cron, one.time_zone, now)}
 
     return _change(services, who.tenant_id, schedule, values)
 
@@ -179,13 +181,10 @@ def no_schedule() -> NotFound:
     return NotFound("there is no schedule of this name", code="schedule_not_found")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _create(services: Services, tenant_id: int, corpus: str, values: dict[str, Any]) -> ScheduleOut:
-    values["next_at"] = next_tick(values["cron"], values["time_zone"], _now())
     with services.database.begin() as connection:
+        now = schedules.clock(connection)
+        values["next_at"] = next_tick(values["cron"], values["time_zone"], now)
         found = corpora.held(connection, tenant_id, corpus)
         if found is None:
             raise no_corpus()
@@ -197,11 +196,16 @@ def _create(services: Services, tenant_id: int, corpus: str, values: dict[str, A
         return ScheduleOut.of(one_schedule(connection, tenant_id, values["name"]))
 
 
-def _change(services: Services, tenant_id: int, name: str, values: Any) -> ScheduleOut:
-    """Lock the schedule, set the columns that `values` makes of it, and show it."""
+def _change(
+    services: Services,
+    tenant_id: int,
+    name: str,
+    values: Callable[[Schedule, datetime], dict[str, Any]],
+) -> ScheduleOut:
+    """Lock the schedule, set the columns that `values` makes of it and of the time, and show it."""
     with services.database.begin() as connection:
         one = one_schedule(connection, tenant_id, name, to_change=True)
-        if columns := values(one):
+        if columns := values(one, schedules.clock(connection)):
             if {"scorer", "blend"} & columns.keys():
                 whole = {"scorer": one.scorer, "blend": one.blend} | columns
                 _check_scorer(connection, whole["scorer"], whole["blend"])

@@ -51,7 +51,7 @@ def _local_key(settings: Settings) -> str:
 def database(settings: Settings) -> Iterator[Database]:
     """The database of the settings, or the embedded one that runs now.
 
-    Raises Unavailable where there is none, or none of ours.
+    Raises Unavailable where there is none, NotMigrated where it is none of ours yet.
     """
     from repick.store import schema
     from repick.store.database import Database
@@ -59,9 +59,7 @@ def database(settings: Settings) -> Iterator[Database]:
     opened = Database(database_url(settings), connections=2)
     try:
         with opened.read() as connection:
-            if schema.current(connection) is None:
-                detail = "the database has no tables yet: run `repick migrate`"
-                raise Unavailable(detail, code="not_migrated")
+            schema.require(connection)
         yield opened
     finally:
         opened.close()

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from repick.tables import corpus, item
+from repick.store import schedules
+from repick.tables import corpus, item, schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def listed(connection: Connection, tenant_id: int) -> list[Corpus]:
 
 def remove(connection: Connection, tenant_id: int, corpus_id: int) -> None:
     """Delete a corpus and its items; jobs and rankings over it stay. Drop its spaces before."""
+    schedules.hold_runs(connection, tenant_id, schedule.c.corpus_id == corpus_id)
     connection.execute(
         delete(corpus).where(corpus.c.tenant_id == tenant_id, corpus.c.id == corpus_id)
     )

@@ -1,4 +1,8 @@
-"""Schedules: when a corpus's standing queries are ranked again, and which run is the latest."""
+"""Schedules: when a corpus's standing queries are ranked again, and which run is the latest.
+
+A corpus is locked before its schedules' runs, and these before their schedule, everywhere: so no
+two transactions wait for each other in a circle.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,21 @@ from datetime import datetime, time
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
-from repick.schedules import MissedPolicy, WindowPolicy
-from repick.tables import corpus, schedule
+from repick.schedules import MissedPolicy, RunState, WindowPolicy
+from repick.tables import corpus, schedule, schedule_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,17 @@ _DUE = _ALL.where(schedule.c.paused_at.is_(None), schedule.c.next_at <= bindpara
 )
 
 
+# Nobody deletes the corpus while its schedule is changed or begins a run.
+_TO_CHANGE = _NAMED.with_for_update(read=True, of=corpus).suffix_with(
+    text("FOR UPDATE OF schedule")
+)
+_TO_TICK = (
+    _DUE.limit(1)
+    .with_for_update(read=True, of=corpus, skip_locked=True)
+    .suffix_with(text("FOR UPDATE OF schedule SKIP LOCKED"))
+)
+
+
 def create(connection: Connection, tenant_id: int, values: Mapping[str, Any]) -> int | None:
     """The new schedule's id, of columns by name; None where the tenant has one of that name."""
     statement = insert(schedule).values(tenant_id=tenant_id, **values).on_conflict_do_nothing()
@@ -74,7 +99,7 @@ def named(
     connection: Connection, tenant_id: int, name: str, *, to_change: bool = False
 ) -> Schedule | None:
     """The schedule of that name; with `to_change` it is locked until the transaction ends."""
-    statement = _NAMED.with_for_update(of=schedule) if to_change else _NAMED
+    statement = _TO_CHANGE if to_change else _NAMED
     row = connection.execute(statement, {"tenant": tenant_id, "name": name}).first()
     return _schedule(row) if row else None
 
@@ -103,15 +128,34 @@ def change(
 
 def remove(connection: Connection, tenant_id: int, schedule_id: int) -> None:
     """Delete a schedule with the list of its runs; their jobs and rankings stay as any job's."""
+    hold_runs(connection, tenant_id, schedule.c.id == schedule_id)
     connection.execute(
         delete(schedule).where(schedule.c.tenant_id == tenant_id, schedule.c.id == schedule_id)
     )
 
 
+def hold_runs(connection: Connection, tenant_id: int, among: ColumnElement[bool]) -> None:
+    """Let those end who settle or publish a run of the schedules `among` them all."""
+    connection.execute(
+        select(schedule_run.c.run_id)
+        .join(
+            schedule,
+            (schedule.c.tenant_id == schedule_run.c.tenant_id)
+            & (schedule.c.id == schedule_run.c.schedule_id),
+        )
+        .where(
+            schedule_run.c.tenant_id == tenant_id,
+            schedule_run.c.state.in_((RunState.RUNNING, RunState.HELD)),
+            among,
+        )
+        .order_by(schedule_run.c.run_id)
+        .with_for_update(of=schedule_run)
+    )
+
+
 def take_due(connection: Connection, now: datetime) -> Schedule | None:
     """One schedule whose tick has come, locked: a sweep beside this one takes another."""
-    statement = _DUE.limit(1).with_for_update(of=schedule, skip_locked=True)
-    row = connection.execute(statement, {"now": now}).first()
+    row = connection.execute(_TO_TICK, {"now": now}).first()
     return _schedule(row) if row else None
 
 
@@ -141,7 +185,7 @@ def switch(
 
 
 def clock(connection: Connection) -> datetime:
-    """The database's time: every sweep goes by the same clock."""
+    """The database's time: sweeps and the API go by the same clock."""
     found: datetime = connection.execute(select(func.now())).scalar_one()
     return found
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from repick.webhooks.rules import OLD_SECRET_LASTS, TEST_EVENT, DeliveryState
 
 KEPT = timedelta(days=30)
-"""A delivery that has ended is shown for so long."""
+"""A delivery that has ended is shown for so long, and one that waits is not begun any later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +253,13 @@ def disable(connection: Connection, tenant_id: int, hook_id: int, reason: str) -
 
 
 def forget(connection: Connection, limit: int = 1000) -> int:
-    """Delete deliveries that ended longer than KEPT ago."""
+    """Delete deliveries that ended longer than KEPT ago, or were due then and still wait: their
+    webhook is disabled, or told of more than it takes."""
     return connection.execute(
         text(
             "DELETE FROM webhook_delivery WHERE (tenant_id, id) IN (SELECT tenant_id, id"
-            " FROM webhook_delivery WHERE state <> 'waiting' AND finished_at < now() - :kept"
-            " LIMIT :limit)"
+            " FROM webhook_delivery WHERE (state <> 'waiting' AND finished_at < now() - :kept)"
+            " OR (state = 'waiting' AND next_at < now() - :kept) LIMIT :limit)"
         ),
         {"kept": KEPT, "limit": limit},
     ).rowcount

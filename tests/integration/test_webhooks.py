@@ -25,7 +25,7 @@ from tests.integration.pipeline import Pipeline
 from tests.receiver import PUBLIC, Names, Receiver, ToReceiver, receiver
 
 SECRET = bytes(range(32))
-LEASE = timedelta(minutes=1)
+LEASE, DAY = timedelta(minutes=1), timedelta(days=1)
 URL = "http://hooks.example.com/in?x=1"
 
 
@@ -148,6 +148,37 @@ def test_gone_disables_the_webhook(pipeline: Pipeline, got: Receiver) -> None:
         shown = webhooks.by_id(connection, pipeline.tenant_id, one.id)
     assert shown is not None
     assert shown.disabled_reason == "gone"
+
+
+@pytest.mark.parametrize(
+    ("age", "state", "kept"),
+    [
+        (webhooks.KEPT + DAY, "delivered", False),
+        (
+            webhooks.KEPT + DAY,
+            "waiting",
+            False,
+        ),  # for a webhook that is disabled: nobody sends it any more
+        (webhooks.KEPT - DAY, "waiting", True),
+    ],
+)
+def test_what_is_old_is_forgotten_whether_it_was_sent_or_not(
+    age: timedelta, state: str, kept: bool, pipeline: Pipeline, got: Receiver
+) -> None:
+    one = hook(pipeline)
+    with pipeline.database.begin() as connection:
+        webhooks.enqueue_test(connection, pipeline.tenant_id, one.id)
+        webhooks.disable(connection, pipeline.tenant_id, one.id, "gone")
+        connection.execute(
+            text(
+                "UPDATE webhook_delivery SET state = CAST(:state AS delivery_state),"
+                " created_at = now() - :age, next_at = now() - :age,"
+                " finished_at = CASE WHEN :state <> 'waiting' THEN now() - :age END"
+            ),
+            {"age": age, "state": state},
+        )
+    assert deliverer(pipeline, got).tick() == 0
+    assert bool(deliveries(pipeline, one)) == kept
 
 
 @pytest.mark.parametrize(

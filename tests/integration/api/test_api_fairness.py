@@ -6,13 +6,17 @@ import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from sqlalchemy import text
 
+from api import readiness
 from api.services import LONG_READS_AT_ONCE, UPLOADS_AT_ONCE, UPLOADS_OF_TENANT
+from repick import queue
 from repick.store.database import Database
 from tests import bad_images
 from tests.integration.api.harness import NewTenant, Tenant, base64_of, finish, submit
+from tests.unit.test_turns import Held
 
 MANY = 40
 """As many as there are threads, and more than there are connections."""
@@ -74,6 +78,59 @@ def test_others_upload_while_one_tenants_images_take_long(
             taken = other.http.post("/v1/jobs", json=large, timeout=5)
         assert taken.status_code == 202
         assert {one.result() for one in uploads} == {202}
+
+
+def test_others_poll_while_as_many_probe_a_process_whose_broker_is_away(
+    monkeypatch: pytest.MonkeyPatch, tenant: Tenant
+) -> None:
+    away = Held()
+    monkeypatch.setattr(queue, "answers", lambda _: away())
+    monkeypatch.setattr(readiness, "FRESH_S", float("inf"))
+
+    def probe(_: int) -> str:
+        return str(httpx.get(f"{tenant.http.base_url}/readyz", timeout=30).json()["broker"])
+
+    with ThreadPoolExecutor(MANY) as threads:
+        probes = [threads.submit(probe, no) for no in range(MANY)]
+        try:
+            _reached(away)
+            assert tenant.http.get("/v1/jobs", timeout=10).status_code == 200
+        finally:
+            away.let_go()
+        assert {one.result() for one in probes} == {"unavailable"}
+    assert away.begun == 1
+
+
+def _reached(work: Held) -> None:
+    deadline = time.monotonic() + 20
+    while not work.begun:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_others_put_items_while_one_tenants_take_long(
+    tenant: Tenant, new_tenant: NewTenant
+) -> None:
+    other = new_tenant()
+    for one in (tenant, other):
+        one.http.post("/v1/corpora", json={"name": "things"}).raise_for_status()
+
+    def put(no: int) -> int:
+        return _put(tenant, f"item {no}", timeout=30)
+
+    with ThreadPoolExecutor(MANY) as threads:
+        with tenant.database.begin() as connection:
+            held = text("SELECT FROM corpus WHERE tenant_id = :tenant FOR UPDATE")
+            connection.execute(held, {"tenant": tenant.id})
+            puts = [threads.submit(put, no) for no in range(MANY)]
+            _all_wait(tenant.database, 1)
+            assert _put(other, "item", timeout=10) == 200
+        assert {one.result() for one in puts} == {200}
+
+
+def _put(tenant: Tenant, name: str, timeout: float) -> int:
+    items = {"items": [{"id": name, "text": name}]}
+    return tenant.http.put("/v1/corpora/things/items", json=items, timeout=timeout).status_code
 
 
 def _ended(tenant: Tenant) -> str:

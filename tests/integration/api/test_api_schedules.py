@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from repick import nightly
 from repick.cli.app import app
 from repick.client import ApiError, Client
 from repick.settings import Settings
+from repick.store import schedules
 from tests import bad_images
 from tests.integration.api.harness import NewTenant, Tenant, base64_of, finish, problem
 
@@ -148,6 +150,20 @@ def test_schedules_are_changed_paused_and_deleted(tenant: Tenant, corpus: str) -
     assert tenant.http.post(f"{path}/resume").json()["next_at"] == changed["next_at"]
     assert tenant.http.delete(path).status_code == 204
     assert problem(tenant.http.get(path)) == (404, "schedule_not_found")
+
+
+def test_ticks_go_by_the_databases_clock_whatever_the_apis_host_says(
+    monkeypatch: pytest.MonkeyPatch, tenant: Tenant, corpus: str
+) -> None:
+    told = datetime(2031, 1, 1, 1, 30, tzinfo=UTC)
+    monkeypatch.setattr(schedules, "clock", lambda _: told)
+    path = "/v1/schedules/nightly"
+    assert made(tenant, time_zone="UTC")["next_at"] == "2031-01-01T02:30:00Z"
+    later = tenant.http.patch(path, json={"cron": "45 2 * * *"}).json()
+    assert later["next_at"] == "2031-01-01T02:45:00Z"
+    assert tenant.http.post(f"{path}/pause").json()["paused"]
+    told += timedelta(days=1)
+    assert tenant.http.post(f"{path}/resume").json()["next_at"] == "2031-01-02T02:45:00Z"
 
 
 def test_run_that_could_not_begin_says_why_and_has_no_job(
