@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from repick.errors import CommitUnknown, StatementTimeout, Unavailable
-from repick.store import tenancy, vectors
+from repick.store import patience, tenancy, vectors
 from repick.store.tenancy import Role
 
 PING_AFTER_IDLE_S = 1.0
@@ -36,6 +36,8 @@ _NOTICED = {
 }
 """For libpq: a server that is gone without an end is noticed in 30 s, whether we wait for an answer
 or to be heard. The system's own patience is a quarter of an hour, or hours."""
+SILENCE_S = 15
+"""Beyond the time that a statement may take; a server that is silent for longer is given up."""
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
@@ -73,6 +75,9 @@ class Database:
             pool_use_lifo=True,
             isolation_level="AUTOCOMMIT" if role is Role.API else None,
             connect_args={"connect_timeout": 5, "options": options} | _NOTICED,
+        )
+        patience.install(
+            self.engine, statement_timeout_s + SILENCE_S if statement_timeout_s else None
         )
         event.listen(self.engine, "connect", vectors.install)
         event.listen(self.engine, "checkin", _note_use)

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, make_url, text
 
-from repick.errors import Unavailable
+from benchmarks.chaos.proxy import Proxy
+from repick.errors import StatementTimeout, Unavailable
 from repick.store.database import Database
 
 PATIENCE_S = 30
@@ -53,6 +54,30 @@ def test_who_falls_silent_in_a_transaction_does_not_keep_its_locks(database_url:
         with pytest.raises(Unavailable):
             go_silent()
         silent.ping()
+
+
+def test_a_server_that_is_there_and_says_nothing_is_given_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that hangs takes what is sent: the system sees nothing wrong."""
+    monkeypatch.setattr("repick.store.database.SILENCE_S", 0)
+    url = make_url(database_url)
+    assert url.port is not None
+    with Proxy(url.port) as proxy:
+        through = url.set(port=proxy.port).render_as_string(hide_password=False)
+        with closing(Database(through, statement_timeout_s=1)) as database:
+            database.ping()
+            proxy.silence()
+            with pytest.raises(Unavailable):
+                database.ping()
+            database.ping()
+
+
+def test_a_statement_that_takes_too_long_is_the_server_s_to_end(database_url: str) -> None:
+    with closing(Database(database_url, statement_timeout_s=1)) as database:
+        with pytest.raises(StatementTimeout), database.read() as connection:
+            connection.execute(text("SELECT pg_sleep(20)"))
+        database.ping()
 
 
 def test_a_transaction_may_pause_but_not_for_long(database: Database) -> None:
