@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,13 +124,16 @@ def _overdone(connection: Connection) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
-def batches_again(made: Sequence[Call], pids: Sequence[int]) -> list[int]:
-    """For each killed process: how many of its batches were scored again by a later one."""
-    last = {pair: number for number, call in enumerate(made) for pair in call.pairs}
-    return [
-        sum(
-            call.pid == pid and any(last[pair] > number for pair in call.pairs)
-            for number, call in enumerate(made)
+def batches_again(made: Sequence[Call], killed: Mapping[int, float]) -> list[int]:
+    """For each killed process, by pid with its last moment: how many batches its death cost.
+
+    Those are scored again after it. What was scored again while it lived, another fault had cost.
+    """
+    lost, following = Counter[int](), dict[tuple[str, str], float]()
+    for call in reversed(made):
+        again = min(
+            (following[pair] for pair in call.pairs if pair in following), default=-math.inf
         )
-        for pid in pids
-    ]
+        lost[call.pid] += again > killed.get(call.pid, math.inf)
+        following.update(dict.fromkeys(call.pairs, call.at))
+    return [lost[pid] for pid in killed]

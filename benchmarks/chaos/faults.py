@@ -40,8 +40,8 @@ class Injector:
     stack: Stack
     database: Database
     chance: random.Random
-    killed: list[int] = field(default_factory=list)
-    """The pids of fine workers that were killed."""
+    killed: dict[int, float] = field(default_factory=dict)
+    """The pids of fine workers that were killed, and when by the monotonic clock."""
     stalled: set[int] = field(default_factory=set)
     injected: list[str] = field(default_factory=list)
     rescues: list[tuple[str, float]] = field(default_factory=list)
@@ -142,9 +142,9 @@ class Injector:
         process = self.stack.processes.get(name)
         if process is None or process.poll() is not None:
             return
-        pid = self.stack.kill(name)
+        at, pid = time.monotonic(), self.stack.kill(name)
         if name in FINE:
-            self.killed.append(pid)
+            self.killed[pid] = at
         self._orphaned(pid, kind)
 
     def _stall(self, name: str, kind: str) -> None:

@@ -34,10 +34,11 @@ def nights(stack: Stack, client: Client, times: int) -> list[Row]:
         calm.load([f"document {number}" for number in range(K)])
         for number in range(times):
             expected = _ranked(calm, _begin(calm, number))
-            since, killed = time.monotonic(), list[int]()
+            since, killed = time.monotonic(), dict[int, float]()
             begun = _begin(client, number)
             for share in SHARES:
-                killed.append(_kill_at(stack, client, begun, share))
+                pid = _kill_at(stack, client, begun, share)
+                killed[pid] = time.monotonic()
                 view = client.ask("GET", f"/v1/jobs/{begun}")
                 shares.append(view["progress"]["pairs_done"] / PAIRS)
                 unfinished += view["finished_at"] is None

@@ -36,7 +36,7 @@ class Outcome:
     final_after_s: float
     """From the last fault until the last job was final, seconds."""
     again_a_kill: tuple[int, ...]
-    """For each killed fine worker, how many of its batches were scored again."""
+    """For each killed fine worker, how many batches were scored again for its death."""
     forgotten: int = 0
     """Slices that wait while their queue stands empty: nobody will ever hear of them."""
     died: tuple[Death, ...] = ()
@@ -183,8 +183,7 @@ def _outcome(
     documents: list[str],
     final_after: float,
 ) -> Outcome:
-    made, late = calls(stack.folder), overlaps(stack.folder)
-    again = zip(injector.killed, batches_again(made, injector.killed), strict=True)
+    made = calls(stack.folder)
     with injector.database.begin() as connection:
         found = examine(connection, accepted, documents, made, 2 * stack.setup.sweep_s)
         waited_for = waiting.queues_waited_for(connection)
@@ -195,9 +194,8 @@ def _outcome(
         tuple(injector.injected),
         tuple(injector.rescues),
         final_after,
-        # What a process was late with is scored again for that, not for its death.
-        tuple(batches - late[pid] for pid, batches in again),
+        tuple(batches_again(made, injector.killed)),
         sum(waited_for[queue] for queue in empty),
         tuple(injector.unexplained),
-        late.total(),
+        overlaps(stack.folder),
     )

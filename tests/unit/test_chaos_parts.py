@@ -45,7 +45,14 @@ def test_a_seed_gives_one_schedule_with_every_kind() -> None:
 def test_batches_that_a_killed_worker_lost_are_counted_to_it() -> None:
     a, b, c = ("q", "a"), ("q", "b"), ("q", "c")
     made = [Call(1, 0.0, (a,)), Call(1, 1.0, (b,)), Call(2, 2.0, (b, c)), Call(2, 3.0, (c,))]
-    assert batches_again(made, [1, 2, 3]) == [1, 1, 0]
+    assert batches_again(made, {1: 1.5, 2: 2.5, 3: 0.0}) == [1, 1, 0]
+
+
+def test_batches_that_were_scored_again_while_it_lived_are_another_faults() -> None:
+    pair = ("q", "a")
+    made = [Call(1, 0.0, (pair,)), Call(2, 1.0, (pair,)), Call(1, 2.0, (pair,))]
+    assert batches_again(made, {1: 3.0, 2: 3.0}) == [0, 0]
+    assert batches_again(made, {1: 0.5, 2: 1.5}) == [1, 1]
 
 
 def test_commits_under_a_token_that_is_not_the_slices_any_more_are_told_from_others() -> None:
