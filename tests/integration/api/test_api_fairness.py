@@ -13,9 +13,11 @@ from sqlalchemy import text
 from api import readiness
 from api.services import LONG_READS_AT_ONCE, UPLOADS_AT_ONCE, UPLOADS_OF_TENANT
 from repick import queue
+from repick.processes import free_port
+from repick.settings import Settings
 from repick.store.database import Database
 from tests import bad_images
-from tests.integration.api.harness import NewTenant, Tenant, base64_of, finish, submit
+from tests.integration.api.harness import NewTenant, Tenant, base64_of, finish, serving, submit
 from tests.unit.test_turns import Held
 
 MANY = 40
@@ -81,20 +83,23 @@ def test_others_upload_while_one_tenants_images_take_long(
 
 
 def test_others_poll_while_as_many_probe_a_process_whose_broker_is_away(
-    monkeypatch: pytest.MonkeyPatch, tenant: Tenant
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, tenant: Tenant
 ) -> None:
     away = Held()
     monkeypatch.setattr(queue, "answers", lambda _: away())
-    monkeypatch.setattr(readiness, "FRESH_S", float("inf"))
-
-    def probe(_: int) -> str:
-        return str(httpx.get(f"{tenant.http.base_url}/readyz", timeout=30).json()["broker"])
-
-    with ThreadPoolExecutor(MANY) as threads:
-        probes = [threads.submit(probe, no) for no in range(MANY)]
+    monkeypatch.setattr(readiness, "FRESH_S", float("inf"))  # of a process that was never asked
+    with (
+        serving(settings.model_copy(update={"api_port": free_port()})) as url,
+        ThreadPoolExecutor(MANY) as threads,
+    ):
+        probes = [
+            threads.submit(lambda: httpx.get(f"{url}/readyz", timeout=30).json()["broker"])
+            for _ in range(MANY)
+        ]
         try:
             _reached(away)
-            assert tenant.http.get("/v1/jobs", timeout=10).status_code == 200
+            polled = httpx.get(f"{url}/v1/jobs", headers=tenant.http.headers, timeout=10)
+            assert polled.status_code == 200
         finally:
             away.let_go()
         assert {one.result() for one in probes} == {"unavailable"}
