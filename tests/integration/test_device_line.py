@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from uuid import UUID
 
 import pytest
 from PIL import Image
 from sqlalchemy import text
 
 from repick.content import Content, ImagePolicy, LoadedContent, inspect_image
-from repick.jobs import JobKind, JobState, PairScore, Stage
+from repick.jobs import JobKind, JobState, PairScore, Slice, Stage
 from repick.store import contents, jobs, slices
 from repick.store.database import Database
 from tests.fakes import FakeFineModel, FakePair, pair_score
@@ -98,14 +99,11 @@ def test_jobs_that_wait_for_the_device_together_are_one_batch_with_the_same_marg
     pipeline: Pipeline,
 ) -> None:
     pipeline.put(TEXTS)
-    several = [pipeline.submit([f"query {no}"], k=2, top_n=2) for no in range(4)]
-    for job in several:
-        pipeline.run(job, Stage.RETRIEVE)
-    held = [pipeline.claim(job, Stage.SCORE) for job in several]
+    several, held = claimed(pipeline, 4, k=2)
     scorer = replace(pipeline.scorer, pace=at_speed(1000))
     with ThreadPoolExecutor(4) as pool:
         with busy(pipeline.runtime.device):
-            scoring = [pool.submit(scorer.run, one) for one in held if one is not None]
+            scoring = [pool.submit(scorer.run, one) for one in held]
             wait_for(lambda: len(pipeline.runtime.device.line) == 4)
         assert [one.result(timeout=20) for one in scoring] == [True] * 4
     assert pipeline.model.sizes == [8]
@@ -138,15 +136,21 @@ def test_whenever_a_worker_of_several_slices_dies_it_loses_one_batch_at_most(
     pipeline: Pipeline,
 ) -> None:
     pipeline.put(TEXTS)
-    several = [pipeline.submit([f"query {no}"], k=20, top_n=2) for no in range(4)]
-    for job in several:
-        pipeline.run(job, Stage.RETRIEVE)
-    held = [pipeline.claim(job, Stage.SCORE) for job in several]
+    _, held = claimed(pipeline, 4, k=20)
     model = Watching(database=pipeline.database)
     scorer = replace(pipeline.scorer, model=model)  # type: ignore[arg-type]
     with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(scorer.run, [one for one in held if one is not None]))
+        assert all(pool.map(scorer.run, held))
     assert set(model.at_risk) == {0}
+
+
+def claimed(pipeline: Pipeline, count: int, k: int) -> tuple[list[UUID], list[Slice]]:
+    """Jobs of a query each, and the slice of each that is to be scored."""
+    several = [pipeline.submit([f"query {no}"], k=k, top_n=2) for no in range(count)]
+    for job in several:
+        pipeline.run(job, Stage.RETRIEVE)
+    held = [pipeline.claim(job, Stage.SCORE) for job in several]
+    return several, [one for one in held if one is not None]
 
 
 def wait_for(happened: Callable[[], bool]) -> None:

@@ -22,6 +22,12 @@ from repick.errors import ContentError, ModelError
 from repick.specs import ImageLimits
 from worker.fine.attention import WINDOWS, register
 from worker.fine.families.base import Decoder, GatedFFN, PreparedImage, VisualTokens
+from worker.fine.families.fitting import (
+    refuse_other_processor,
+    refuse_other_tokenizer,
+    refuse_rotation_by_length,
+    refuse_sliding_windows,
+)
 from worker.fine.prompts import ImageSegment, Segment
 
 MAX_ASPECT = 200
@@ -38,8 +44,8 @@ class QwenVL:
         """Take a loaded model; its attention becomes ours. ModelError for what it cannot do."""
         self.tokenizer, self._processor, self._model = tokenizer, processor, model
         config, text = model.config, model.config.text_config
-        _refuse_sliding_windows(text)
-        _refuse_rotation_by_length(text)
+        refuse_sliding_windows(text)
+        refuse_rotation_by_length(text)
         use_ours(model)
         self.image_token_id: int = config.image_token_id
         self.image_brackets: tuple[tuple[int, ...], tuple[int, ...]] = (
@@ -65,8 +71,8 @@ class QwenVL:
         images: Any = Qwen2VLImageProcessorPil
         processor = images.from_pretrained(folder, **local)
         model = load_model(cls.architecture, folder, device, dtype)
-        _refuse_other_processor(processor, model.config.vision_config)
-        _refuse_other_tokenizer(tokenizer, model)
+        refuse_other_processor(processor, model.config.vision_config)
+        refuse_other_tokenizer(tokenizer, model)
         return cls(model, tokenizer, processor)
 
     def grid(self, image: Image.Image, limits: ImageLimits) -> tuple[int, int, int]:
@@ -269,47 +275,3 @@ def gated_decoder(model: Any) -> Decoder:
         final_norm=text.norm,
         head=model.get_output_embeddings().weight,
     )
-
-
-def _refuse_sliding_windows(text: Any) -> None:
-    kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
-    if kinds:
-        raise ModelError(f"the model uses {', '.join(sorted(kinds))}, which is not supported")
-
-
-def _refuse_rotation_by_length(text: Any) -> None:
-    """With these the longest prompt of a batch would turn the positions of all others too."""
-    kind = (getattr(text, "rope_parameters", None) or {}).get("rope_type")
-    if kind in ("dynamic", "longrope"):
-        raise ModelError(f"the model's rope_type {kind} is not supported: use default or yarn")
-
-
-def _refuse_other_processor(processor: Any, vision: Any) -> None:
-    """Its patches would not fit the tower, or fit it and be in another order."""
-    for ours, theirs in (
-        ("patch_size", "patch_size"),
-        ("merge_size", "spatial_merge_size"),
-        ("temporal_patch_size", "temporal_patch_size"),
-    ):
-        made, wanted = getattr(processor, ours), getattr(vision, theirs)
-        if made != wanted:
-            raise ModelError(
-                f"the image processor has {ours} {made}, the model {wanted}: take "
-                "preprocessor_config.json from the model that this one was made from"
-            )
-
-
-def _refuse_other_tokenizer(tokenizer: Any, model: Any) -> None:
-    """Text would need embeddings that are not there, and images stand between other tokens."""
-    config, embedded = model.config, model.get_input_embeddings().num_embeddings
-    known = tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
-    if known > embedded:
-        raise ModelError(
-            f"the tokenizer knows {known} tokens, the model {embedded}: they are of two checkpoints"
-        )
-    for name in ("image_token_id", "vision_start_token_id", "vision_end_token_id"):
-        if getattr(config, name) not in tokenizer.added_tokens_decoder:
-            raise ModelError(
-                f"{name} {getattr(config, name)} is no control token of the tokenizer: config.json "
-                "and tokenizer are of two checkpoints"
-            )
