@@ -21,7 +21,8 @@ _DUE = text(
         SELECT s.job_id, s.stage, s.no FROM slice s JOIN job ON job.id = s.job_id
         WHERE s.state IN ('waiting', 'claimed') AND job.finished_at IS NULL
           AND coalesce(job.not_before <= now(), true)
-          AND (s.publish_at <= now() OR s.state = 'waiting' AND s.queue = ANY(:empty))
+          AND (s.publish_at <= now() OR s.queue = ANY(:empty)
+               AND (s.state = 'waiting' OR s.lease_until < now()))
           AND s.queue <> ALL(:full)
         ORDER BY s.queue = ANY(:empty) DESC, s.publish_at LIMIT :limit FOR UPDATE OF s SKIP LOCKED
     ) due
@@ -37,7 +38,7 @@ def due(
     full_queues: Sequence[str] = (),
     limit: int = 500,
 ) -> list[Dispatch]:
-    """Slices to publish again: waiting past their time, expired, or waiting on an empty queue.
+    """Slices to publish again: past their time, or waiting or expired while their queue is empty.
 
     None of a full queue, whose messages are enough: many that nobody serves would leave no room for
     others. Each one's next time doubles, so that an overload is not made worse.

@@ -482,6 +482,22 @@ def test_slices_that_nobody_serves_leave_others_their_turn(pipeline: Pipeline) -
     assert [(one.job_id, one.queue) for one in due] == [(served, *waited_for)]
 
 
+def test_an_orphan_is_published_at_once_where_no_message_is_left_however_often_it_was_before(
+    pipeline: Pipeline,
+) -> None:
+    """Else one that was published many times would wait for minutes after its worker's death."""
+    pipeline.put(TEXTS)
+    pipeline.run(job := pipeline.submit(["a query"], k=2, top_n=2), Stage.RETRIEVE)
+    held = pipeline.claim(job, Stage.SCORE)
+    assert held is not None
+    expire(pipeline)
+    with pipeline.database.begin() as connection:
+        connection.execute(text("UPDATE slice SET publish_at = now() + interval '5 min'"))
+        [queue] = waiting.queues_waited_for(connection)
+        assert waiting.due(connection, empty_queues=[]) == []
+        assert [one.job_id for one in waiting.due(connection, empty_queues=[queue])] == [job]
+
+
 def test_pair_whose_figures_are_not_finite_fails_alone(pipeline: Pipeline) -> None:
     pipeline.put({"a": "words", "b": "other words", "c": "not finite"})
     view = pipeline.run(job := pipeline.submit(["a query"]))
