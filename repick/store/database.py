@@ -65,6 +65,7 @@ class Database:
             f" -c idle_in_transaction_session_timeout={round(idle_transaction_s * 1000)}"
             f" -c hnsw.ef_search={EF_SEARCH} -c hnsw.iterative_scan=relaxed_order"
         )
+        patience_s = statement_timeout_s + SILENCE_S if statement_timeout_s else None
         if role is Role.SERVICE:
             options += PLAN_ONCE
         self.engine = create_engine(
@@ -76,9 +77,9 @@ class Database:
             isolation_level="AUTOCOMMIT" if role is Role.API else None,
             connect_args={"connect_timeout": 5, "options": options} | _NOTICED,
         )
-        patience.install(
-            self.engine, statement_timeout_s + SILENCE_S if statement_timeout_s else None
-        )
+        patience.install(self.engine, patience_s)
+        if role is Role.SERVICE and patience_s:
+            patience.end_transactions(self.engine, patience_s)
         event.listen(self.engine, "connect", vectors.install)
         event.listen(self.engine, "checkin", _note_use)
         event.listen(self.engine, "checkout", _ping_idle)

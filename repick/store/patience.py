@@ -37,3 +37,18 @@ def install(engine: Engine, patience_s: float | None) -> None:
         return connection
 
     event.listen(engine, "do_connect", connect)
+
+
+def end_transactions(engine: Engine, limit_s: float) -> None:
+    """Let the server end each transaction after so long, where it can (Postgres 17 and newer).
+
+    A server that has been sent a part of a pipeline takes itself for busy: its limit of silence
+    does not run, and nobody else ends what such a transaction has locked.
+    """
+
+    def limit(connection: psycopg.Connection[Any], _record: object) -> None:
+        if connection.info.server_version >= 170000:
+            connection.execute(f"SET transaction_timeout = {round(limit_s * 1000)}".encode())
+            connection.commit()
+
+    event.listen(engine, "connect", limit)

@@ -14,6 +14,7 @@ from sqlalchemy import event, make_url, text
 from benchmarks.chaos.proxy import Proxy
 from repick.errors import StatementTimeout, Unavailable
 from repick.store.database import Database
+from repick.store.tenancy import Role
 
 PATIENCE_S = 30
 
@@ -84,6 +85,26 @@ def test_a_transaction_may_pause_but_not_for_long(database: Database) -> None:
     with database.read() as connection:
         shown = connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one()
     assert shown == f"{PATIENCE_S}s"
+
+
+def test_a_workers_transaction_that_is_never_idle_ends_all_the_same(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server with part of a pipeline does not take itself for idle; chaos found a job's row
+    locked by one, and the sweep passes over what is locked."""
+    monkeypatch.setattr("repick.store.database.SILENCE_S", 0)
+    lock = text("SELECT pg_advisory_xact_lock(1)")
+
+    def never_idle(database: Database) -> None:
+        with database.begin() as connection:
+            connection.execute(lock)
+            for _ in range(600):
+                connection.execute(text("SELECT pg_sleep(0.1)"))
+
+    with closing(Database(database_url, statement_timeout_s=1, role=Role.SERVICE)) as worker:
+        with pytest.raises(Unavailable):
+            never_idle(worker)
+        worker.ping()
 
 
 def test_connections_are_kept_however_many_are_used_at_once(database_url: str) -> None:
