@@ -48,7 +48,8 @@ def end_transactions(engine: Engine, limit_s: float) -> None:
 
     def limit(connection: psycopg.Connection[Any], _record: object) -> None:
         if connection.info.server_version >= 170000:
+            connection.autocommit = True  # one round trip
             connection.execute(f"SET transaction_timeout = {round(limit_s * 1000)}".encode())
-            connection.commit()
+            connection.autocommit = False
 
     event.listen(engine, "connect", limit)
